@@ -1,0 +1,117 @@
+"""Every error that flaggate raises on purpose. Each carries its data as attributes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = [
+    "ConflictError",
+    "DocumentError",
+    "FlaggateError",
+    "Mistake",
+    "MoveError",
+    "OvertakenError",
+    "RevisionError",
+    "StoreError",
+    "UnknownFlagError",
+    "closest",
+]
+
+
+class FlaggateError(Exception):
+    """The parent of every error of this package."""
+
+
+class Mistake(NamedTuple):
+    """One thing that a person wrote wrong: where, what, and what is allowed there."""
+
+    source: str
+    """The file, or `<text>`."""
+    path: str
+    """The place inside it: `flags.new-invoicing.stages.tenth.share`; empty = the file as a whole."""
+    problem: str
+    """What is wrong, with the value as written."""
+    allowed: str
+    """What may stand there, or what to do instead."""
+
+    def __str__(self) -> str:
+        where = f"{self.source}: {self.path}" if self.path else self.source
+        return f"{where}: {self.problem}; {self.allowed}"
+
+
+class DocumentError(FlaggateError):
+    """A definitions file with mistakes. All of them are in `mistakes`; nothing was applied."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        self.mistakes = tuple(mistakes)
+        super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
+
+
+class UnknownFlagError(FlaggateError):
+    """No flag of this `name` is in the store; `suggestion` is the closest one that is."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        self.name = name
+        self.suggestion = closest(name, known)
+        hint = f'; did you mean "{self.suggestion}"?' if self.suggestion else ""
+        super().__init__(f'there is no flag "{name}"{hint}')
+
+
+class MoveError(FlaggateError):
+    """An act that may not be done now: `why`, and the verbs in `legal` that may."""
+
+    def __init__(self, flag: str, verb: str, why: str, legal: Sequence[str]) -> None:
+        self.flag = flag
+        self.verb = verb
+        self.why = why
+        self.legal = tuple(legal)
+        super().__init__(f"{flag}: cannot {verb}: {why}. Legal now: {', '.join(self.legal)}.")
+
+
+class RevisionError(FlaggateError):
+    """An edit that a rollout in progress does not take; `refusals` names each, and what to do first."""
+
+    def __init__(self, refusals: Sequence[str]) -> None:
+        self.refusals = tuple(refusals)
+        super().__init__("\n".join(self.refusals))
+
+
+class StoreError(FlaggateError):
+    """The store did not do what was asked; the driver's exception is the `__cause__`."""
+
+    def __init__(self, url: str, problem: str) -> None:
+        self.url = url
+        self.problem = problem
+        super().__init__(f"{url}: {problem}")
+
+
+class ConflictError(StoreError):
+    """A compare-and-set that lost: `name` is at version `found`, not `expected`. Nothing was written."""
+
+    def __init__(self, url: str, kind: str, name: str, *, expected: int, found: int) -> None:
+        self.kind = kind
+        self.name = name
+        self.expected = expected
+        self.found = found
+        super().__init__(url, f"{kind} {name} is at version {found}, not {expected}")
+
+
+class OvertakenError(FlaggateError):
+    """Somebody else changed `name` first; `meanwhile` holds their events. Look, and decide again."""
+
+    def __init__(self, name: str, meanwhile: Sequence[Any]) -> None:
+        self.name = name
+        self.meanwhile = tuple(meanwhile)
+        what = "; ".join(str(event) for event in self.meanwhile) or "no event of it is kept"
+        super().__init__(f"{name} was changed meanwhile ({what}). Nothing was done: look, and decide again.")
+
+
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The word of `known` that `word` most likely was meant to be, or None."""
+    import difflib  # 8 ms that only an error needs
+
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None

@@ -1,0 +1,206 @@
+"""The single values that people write: names, text, shares, durations, percents, hours, choices."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from flaggate.errors import closest
+from flaggate.flags.model import FULL_SHARE, Hours
+from flaggate.flags.place import Kind, Place, read_list
+
+__all__ = [
+    "APPROVAL",
+    "COUNT",
+    "HOURS",
+    "LIMIT",
+    "MILLISECONDS",
+    "NAME",
+    "NAME_PATTERN",
+    "PROVE",
+    "SECONDS",
+    "SHARE",
+    "TEXT",
+    "TEXTS",
+    "TIMES",
+    "choice",
+    "duration_text",
+    "hours_text",
+]
+
+NAME_PATTERN: Final = "^[a-z][a-z0-9-]*$"
+_DURATION_PATTERN: Final = "^([0-9]+(ms|s|m|h|d))+$"
+_PERCENT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?%$"
+_HOURS_PATTERN: Final = (
+    r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun)(-(Mon|Tue|Wed|Thu|Fri|Sat|Sun))?"
+    r" ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00) [A-Za-z0-9_+/-]+$"
+)
+_MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def _read_name(value: object, place: Place) -> str | None:
+    if isinstance(value, str) and re.fullmatch(NAME_PATTERN, value):
+        return value
+    place.wrong_value(value, "lower-case letters, digits and hyphens, a letter first: new-invoicing")
+    return None
+
+
+def _read_text(value: object, place: Place) -> str | None:
+    if isinstance(value, str) and value.strip():
+        return value
+    place.wrong_value(value, "text that is not empty, in quotes")
+    return None
+
+
+def _read_texts(value: object, place: Place) -> tuple[str, ...]:
+    texts = read_list(value, place, TEXT, "texts")
+    if len(set(texts)) < len(texts):
+        twice = next(text for text, count in Counter(texts).items() if count > 1)
+        place.wrong(f'"{twice}" stands here twice', "name each once")
+    return texts
+
+
+def _read_share(value: object, place: Place) -> int | None:
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        share = Decimal(value)
+        if share.is_finite() and 0 <= share <= 100 and share * 1000 == int(share * 1000):
+            return int(share * 1000)
+    place.wrong_value(value, "a number from 0 to 100 with at most three decimals, in percent")
+    return None
+
+
+def _milliseconds(value: object) -> int | None:
+    if isinstance(value, str) and len(value) <= 40 and re.fullmatch(_DURATION_PATTERN, value):
+        parts = re.findall(r"([0-9]+)(ms|s|m|h|d)", value)
+        return sum(int(number) * _MILLISECONDS[unit] for number, unit in parts)
+    return None
+
+
+def _read_seconds(value: object, place: Place) -> int | None:
+    found = _milliseconds(value)
+    if found is not None and found % 1000 == 0:
+        return found // 1000
+    place.wrong_value(value, 'a duration in whole seconds: "0s", "45m", "24h", "1h30m", "2d"')
+    return None
+
+
+def _read_milliseconds(value: object, place: Place) -> int | None:
+    found = _milliseconds(value)
+    if found:
+        return found
+    place.wrong_value(value, 'a duration above zero: "400ms", "2s"')
+    return None
+
+
+def _read_count(value: object, place: Place) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    place.wrong_value(value, "a whole number of requests, 1 or more")
+    return None
+
+
+def _read_limit(value: object, place: Place) -> Decimal | None:
+    if isinstance(value, str) and len(value) <= 20 and re.fullmatch(_PERCENT_PATTERN, value):
+        limit = Decimal(value[:-1]) / 100
+        if 0 < limit < 1:
+            return limit
+    place.wrong_value(value, 'a percentage above 0 and below 100, in quotes: "1%", "0.25%"')
+    return None
+
+
+def _read_times(value: object, place: Place) -> Decimal | None:
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        times = Decimal(value)
+        if times.is_finite() and 1 <= times <= 100:
+            return times
+    place.wrong_value(value, "a number from 1 to 100: 1.25 = at most 1.25 times the control's")
+    return None
+
+
+def _read_approval(value: object, place: Place) -> str | None:
+    if value is True:
+        return "any"
+    if value == "other":
+        return "other"
+    place.wrong_value(value, 'true, or "other" = not by the person who asked')
+    return None
+
+
+def _read_prove(value: object, place: Place) -> bool | None:
+    if value is True:
+        return True
+    place.wrong_value(value, "true; leave it out otherwise")
+    return None
+
+
+def _read_hours(value: object, place: Place) -> Hours | None:
+    allowed = 'days, from-to, time zone: "Mon-Fri 09:00-16:00 Europe/London"'
+    if not isinstance(value, str) or not re.fullmatch(_HOURS_PATTERN, value):
+        place.wrong_value(value, allowed)
+        return None
+    days, times, zone = value.split(" ")
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        place.wrong(f'"{zone}" is not a time zone known here', f"allowed: an IANA name; {allowed}")
+        return None
+    first, _, last = days.partition("-")
+    start, end = (int(text[:2]) * 60 + int(text[3:]) for text in times.split("-"))
+    if end <= start:
+        place.wrong(f"{times} ends before it starts", f"allowed: {allowed}")
+        return None
+    index, stop = _DAYS.index(first), _DAYS.index(last or first)
+    span = tuple((index + step) % 7 for step in range((stop - index) % 7 + 1))
+    return Hours(span, start, end, zone)
+
+
+def choice(words: Sequence[str]) -> Kind:
+    """One of a closed set of words."""
+
+    def read(value: object, place: Place) -> str | None:
+        if isinstance(value, str) and value in words:
+            return value
+        meant = closest(value, words) if isinstance(value, str) else None
+        hint = f'; did you mean "{meant}"?' if meant else ""
+        place.wrong_value(value, " | ".join(words) + hint)
+        return None
+
+    return Kind(read, {"enum": list(words)})
+
+
+def duration_text(milliseconds: int) -> str:
+    """A duration as people write it: 24h, 45m, 400ms."""
+    for unit in ("h", "m", "s"):
+        if milliseconds % _MILLISECONDS[unit] == 0:
+            return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
+    return f"{milliseconds}ms"
+
+
+def hours_text(hours: Hours) -> str:
+    """Hours as people write them."""
+    days = _DAYS[hours.days[0]] + (f"-{_DAYS[hours.days[-1]]}" if len(hours.days) > 1 else "")
+    start, end = (f"{minute // 60:02}:{minute % 60:02}" for minute in (hours.start_minute, hours.end_minute))
+    return f"{days} {start}-{end} {hours.zone}"
+
+
+def _schema(**words: Any) -> dict[str, Any]:
+    return words
+
+
+NAME: Final = Kind(_read_name, _schema(type="string", pattern=NAME_PATTERN))
+TEXT: Final = Kind(_read_text, _schema(type="string", pattern=r"\S"))
+TEXTS: Final = Kind(_read_texts, _schema(type="array", items=TEXT.schema, uniqueItems=True))
+SHARE: Final = Kind(_read_share, _schema(type="number", minimum=0, maximum=FULL_SHARE // 1000))
+SECONDS: Final = Kind(_read_seconds, _schema(type="string", pattern=_DURATION_PATTERN, maxLength=40))
+MILLISECONDS: Final = Kind(_read_milliseconds, _schema(type="string", pattern=_DURATION_PATTERN, maxLength=40))
+COUNT: Final = Kind(_read_count, _schema(type="integer", minimum=1))
+LIMIT: Final = Kind(_read_limit, _schema(type="string", pattern=_PERCENT_PATTERN, maxLength=20))
+TIMES: Final = Kind(_read_times, _schema(type="number", minimum=1, maximum=100))
+APPROVAL: Final = Kind(_read_approval, _schema(enum=[True, "other"]))
+PROVE: Final = Kind(_read_prove, _schema(const=True))
+HOURS: Final = Kind(_read_hours, _schema(type="string", pattern=_HOURS_PATTERN))

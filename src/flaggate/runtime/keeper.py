@@ -1,0 +1,49 @@
+"""The one background thread of a process. It pulls; it never dies of an exception, and keeps no script alive."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from weakref import ReferenceType
+
+__all__ = ["Keeper", "Pulls"]
+
+
+class Pulls(Protocol):
+    """What a keeper keeps up to date: a gate."""
+
+    def pull(self) -> None:
+        """Take over what changed. Raises nothing."""
+
+
+class Keeper:
+    """Calls `pull` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone."""
+
+    def __init__(self, gate: ReferenceType[Pulls], poll_seconds: float) -> None:
+        self._gate = gate
+        self._poll_seconds = poll_seconds
+        self._is_stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flaggate-keeper", daemon=True)
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float = 1.0) -> None:
+        """Ask the thread to end, and wait for it so many seconds at most."""
+        self._is_stopped.set()
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        import random  # 2 ms that can wait for the thread
+
+        while (gate := self._gate()) is not None:
+            gate.pull()
+            del gate  # or the wait would keep it alive
+            # Jitter, so that forty workers that start together do not ask together for ever.
+            if self._is_stopped.wait(self._poll_seconds * random.uniform(0.9, 1.1)):  # noqa: S311  # no secret
+                return

@@ -1,0 +1,112 @@
+"""All flags as of one revision, compiled. Immutable: a change makes a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from flaggate.decide.compile import CompiledFlag, compile_flag, constant_flag
+from flaggate.decide.context import Context
+from flaggate.decide.decision import Decision
+from flaggate.errors import FlaggateError
+from flaggate.flags.model import Segment, segments_asked
+from flaggate.runtime.disk import EVERYTHING
+from flaggate.stores.base import Changes, Row
+from flaggate.stores.record import record_of, segment_of
+
+__all__ = ["Snapshot"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A flag of a snapshot."""
+
+    compiled: CompiledFlag
+    segments: frozenset[str] = frozenset()
+    problem: str | None = None
+    """Why it could not be compiled, and is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a process answers from."""
+
+    revision: int = 0
+    rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    entries: Mapping[str, _Entry] = field(default_factory=dict)
+    off: frozenset[str] = frozenset()
+    """Flags that are off in this process whatever the store says; `*` = all."""
+    decide: Mapping[str, Callable[[Context], Decision]] = field(default_factory=dict)
+    is_on: Mapping[str, Callable[[Context], bool]] = field(default_factory=dict)
+    """`decide` and `is_on` are what is picked at run time: entries, but for those that are off."""
+
+    def updated(self, changes: Changes) -> Snapshot:
+        """The snapshot with these rows in it; compiles only the flags that changed, or whose segments did."""
+        rows = dict(self.rows)
+        rows.update({(row.kind, row.name): row for row in changes.rows})
+        gone = [key for key, row in rows.items() if row.document is None]
+        for key in gone:
+            del rows[key]
+        segments, changed = dict(self.segments), set[str]()
+        for row in changes.rows:
+            if row.kind == "segment":
+                changed.add(row.name)
+                _put_segment(segments, row)
+        stale = {row.name for row in changes.rows if row.kind == "flag"}
+        stale |= {name for name, entry in self.entries.items() if not changed.isdisjoint(entry.segments)}
+        entries = {name: entry for name, entry in self.entries.items() if ("flag", name) in rows}
+        for name in stale:
+            if ("flag", name) in rows:
+                entries[name] = _entry(rows["flag", name], segments)
+        return replace(self, revision=changes.revision, rows=rows, segments=segments, entries=entries)._picked()
+
+    def with_off(self, off: frozenset[str]) -> Snapshot:
+        """The snapshot with these flags off."""
+        return replace(self, off=off)._picked()
+
+    def is_off(self, name: str) -> bool:
+        """Whether the flag is off in this process whatever the store says."""
+        return name in self.off or EVERYTHING in self.off
+
+    def problems(self) -> dict[str, str]:
+        """The flags that are off because they could not be compiled."""
+        return {name: entry.problem for name, entry in self.entries.items() if entry.problem is not None}
+
+    def changes(self) -> Changes:
+        """All rows, as a store would give them."""
+        return Changes(self.revision, tuple(self.rows.values()))
+
+    def _picked(self) -> Snapshot:
+        compiled = {name: entry.compiled for name, entry in self.entries.items()}
+        if self.off:
+            killed = {name: constant_flag(Decision(name, False, "killed")) for name in compiled if self.is_off(name)}
+            compiled |= killed
+        return replace(
+            self,
+            decide={name: flag.decide for name, flag in compiled.items()},
+            is_on={name: flag.is_on for name, flag in compiled.items()},
+        )
+
+
+def _put_segment(segments: dict[str, Segment], row: Row) -> None:
+    segments.pop(row.name, None)
+    if row.document is not None:
+        try:
+            segments[row.name] = segment_of(row)
+        except FlaggateError:
+            return  # the flags that ask it will say that it is missing, and be off
+
+
+def _entry(row: Row, segments: Mapping[str, Segment]) -> _Entry:
+    """Compile a flag; one that cannot be is off, and the others go on."""
+    asked: frozenset[str] = frozenset()
+    try:
+        record = record_of(row)
+        asked = segments_asked(record.flag)
+        return _Entry(compile_flag(record.flag, record.rollout, segments), asked)
+    except KeyError as error:
+        problem = f"segment {error.args[0]} is missing or cannot be read"
+    except FlaggateError as error:
+        problem = str(error)
+    return _Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)

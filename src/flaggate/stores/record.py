@@ -1,0 +1,73 @@
+"""The rows of a store as flags, rollouts and segments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flaggate.errors import FlaggateError, UnknownFlagError
+from flaggate.flags.canonical import flag_to_json, segment_to_json
+from flaggate.flags.document import flag_from_json, segment_from_json
+from flaggate.flags.model import Flag, Segment
+from flaggate.rollout.state import Rollout, rollout_from_json, rollout_to_json
+from flaggate.stores.base import Row, Store, Write
+
+__all__ = ["Record", "read_flag", "read_segment", "record_of", "records_of", "segment_of", "segment_write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A flag, where it stands, and the version of its row."""
+
+    flag: Flag
+    rollout: Rollout
+    version: int
+
+    def write(self, flag: Flag, rollout: Rollout) -> Write:
+        """The write that puts these in its place."""
+        return Write("flag", flag.name, self.version, document_of(flag, rollout))
+
+
+def document_of(flag: Flag, rollout: Rollout) -> dict[str, Any]:
+    """The document of a flag's row."""
+    return {"flag": flag_to_json(flag), "rollout": rollout_to_json(rollout)}
+
+
+def record_of(row: Row) -> Record:
+    """Read a flag's row. Raises FlaggateError for a document that this version does not understand."""
+    document = row.document or {}
+    try:
+        rollout = rollout_from_json(document["rollout"])
+        return Record(flag_from_json(row.name, document["flag"]), rollout, row.version)
+    except (KeyError, TypeError, ValueError) as error:
+        raise FlaggateError(f"the stored flag {row.name} cannot be read: {error!r}") from error
+
+
+def segment_of(row: Row) -> Segment:
+    """Read a segment's row. Raises FlaggateError."""
+    return segment_from_json(row.name, dict(row.document or {}))
+
+
+def segment_write(segment: Segment, version: int) -> Write:
+    """The write that puts the segment in place of the one at that version."""
+    return Write("segment", segment.name, version, segment_to_json(segment))
+
+
+def records_of(store: Store) -> dict[str, Record]:
+    """Every flag of the store by name, sorted."""
+    rows = (row for row in store.changes().rows if row.kind == "flag" and row.document is not None)
+    return {row.name: record_of(row) for row in sorted(rows, key=lambda row: row.name)}
+
+
+def read_flag(store: Store, name: str) -> Record:
+    """One flag. Raises UnknownFlagError."""
+    row = store.get("flag", name)
+    if row is None:
+        raise UnknownFlagError(name, [row.name for row in store.changes().rows if row.document and row.kind == "flag"])
+    return record_of(row)
+
+
+def read_segment(store: Store, name: str) -> Segment | None:
+    """One segment, None if it is not there."""
+    row = store.get("segment", name)
+    return None if row is None else segment_of(row)

@@ -1,0 +1,275 @@
+"""A store in an SQL database, through SQLAlchemy Core: SQLite, one file, any number of processes.
+
+SQLite: WAL, so that readers and the one writer do not wait for each other; every write transaction
+is BEGIN IMMEDIATE, so that a compare-and-set reads what nobody else is changing.
+
+Forks: an SQLite connection that is open while the process forks takes the child's locks away
+(SQLite counts locks by process in memory that the child inherits, the kernel does not), so before a
+fork every connection is closed, and both sides open their own. See sqlite.org/howtocorrupt.html 2.6.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from flaggate.errors import ConflictError, StoreError
+from flaggate.rollout.state import Event
+from flaggate.stores.base import Changes, Kind, Row, Write
+
+__all__ = ["SCHEMA_VERSION", "SqlStore"]
+
+SCHEMA_VERSION = 1
+
+_metadata = sa.MetaData()
+_meta = sa.Table(
+    "flaggate_meta",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),  # one row
+    sa.Column("schema_version", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+)
+_rows = sa.Table(
+    "flaggate_row",
+    _metadata,
+    sa.Column("kind", sa.String(20), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, index=True),
+    sa.Column("document", sa.Text),  # JSON; NULL = removed
+)
+_events = sa.Table(
+    "flaggate_event",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("kind", sa.String(20), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False, index=True),
+    sa.Column("verb", sa.String(20), nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("at", sa.String(40), nullable=False),  # ISO 8601 with offset
+    sa.Column("reason", sa.Text),
+    sa.Column("before", sa.Text),
+    sa.Column("after", sa.Text),
+    sa.Column("evidence", sa.Text, nullable=False),
+)
+
+
+class SqlStore:
+    """A store at an SQLAlchemy URL: `sqlite:///flags.db`.
+
+    Args:
+        url: Of a file; a database in memory is private to a connection and refused.
+        create: Whether to make the file and its tables when they are not there.
+        busy_seconds: How long a write waits for another process's.
+    """
+
+    poll_seconds = 0.1
+
+    def __init__(self, url: str, *, create: bool = True, busy_seconds: float = 5.0) -> None:
+        parsed = sa.make_url(url)
+        self.url = parsed.render_as_string(hide_password=True)
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise StoreError(self.url, "name a file: sqlite:///flags.db; for a store in memory say memory://")
+        self._path = Path(parsed.database).absolute()
+        self.directory: str | None = f"{self._path}.flaggate"
+        self._create = create
+        self._busy_seconds = busy_seconds
+        self._url = parsed.set(database=str(self._path))
+        self._lock = threading.RLock()
+        self._engine: sa.Engine | None = None
+        self._connection: sqlite3.Connection | None = None
+        """The one connection that the engine uses too."""
+        self._is_held = False
+
+    def revision(self) -> int:
+        with self._errors(), self._lock:
+            self._open()
+            assert self._connection is not None  # _open made it
+            # Past SQLAlchemy, at a seventh of its price: this is asked ten times a second, for ever.
+            (revision,) = self._connection.execute("SELECT revision FROM flaggate_meta").fetchone()
+            return int(revision)
+
+    def changes(self, since: int = 0) -> Changes:
+        with self._transaction() as connection:
+            revision = connection.scalar(sa.select(_meta.c.revision))
+            query = sa.select(_rows.c.kind, _rows.c.name, _rows.c.version, _rows.c.document)
+            found = connection.execute(query.where(_rows.c.revision > since)).all()
+        return Changes(revision or 0, tuple(_row(*columns) for columns in found))
+
+    def get(self, kind: Kind, name: str) -> Row | None:
+        with self._transaction() as connection:
+            query = sa.select(_rows.c.version, _rows.c.document)
+            found = connection.execute(query.where(_rows.c.kind == kind, _rows.c.name == name)).first()
+        return None if found is None or found.document is None else _row(kind, name, *found)
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            revision = int(connection.scalar(sa.select(_meta.c.revision)) or 0) + 1
+            for write in writes:
+                self._write(connection, write, revision)
+            if events:
+                connection.execute(sa.insert(_events), [_event_columns(event) for event in events])
+            connection.execute(sa.update(_meta).values(revision=revision))
+        return revision
+
+    def _write(self, connection: sa.Connection, write: Write, revision: int) -> None:
+        key = (_rows.c.kind == write.kind) & (_rows.c.name == write.name)
+        row = connection.execute(sa.select(_rows.c.version, _rows.c.document).where(key)).first()
+        found = 0 if row is None or row.document is None else row.version
+        if found != write.expected:
+            raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=found)
+        values = {
+            "version": (row.version if row else 0) + 1,
+            "revision": revision,
+            "document": _dumps(write.document),
+        }
+        if row is None:
+            connection.execute(sa.insert(_rows).values(kind=write.kind, name=write.name, **values))
+        else:
+            connection.execute(sa.update(_rows).where(key).values(**values))
+
+    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
+        query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id.desc()).limit(limit)
+        if name is not None:
+            query = query.where(_events.c.name == name)
+        with self._transaction() as connection:
+            return [_event(row) for row in reversed(connection.execute(query).all())]
+
+    def before_fork(self) -> None:
+        # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
+        self._is_held = self._lock.acquire(timeout=1.0)
+        self._let_go()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        if in_child:
+            self._lock = threading.RLock()
+        elif self._is_held:
+            self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            self._let_go()
+
+    # --- connections ------------------------------------------------------------------------
+
+    def _let_go(self) -> None:
+        if self._engine is not None:
+            self._engine.dispose()
+        self._engine = self._connection = None
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection that any thread may use, one at a time (the store's lock), and that begins nothing itself."""
+        if not self._create and not self._path.exists():
+            raise StoreError(self.url, "there is no such file; flaggate apply makes it")
+        connection = sqlite3.connect(
+            self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
+        self._connection = connection
+        return connection
+
+    def _open(self) -> sa.Engine:
+        if self._engine is None:
+            if self._create:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(self._url, creator=self._connect, poolclass=sa.StaticPool)
+            sa.event.listen(engine, "begin", _begin)
+            try:
+                self._check_schema(engine)
+            except BaseException:
+                engine.dispose()
+                raise
+            self._engine = engine
+        return self._engine
+
+    def _check_schema(self, engine: sa.Engine) -> None:
+        """See that the tables are there, of this version; make them if they are not and may be made."""
+        with _begun(engine, "BEGIN") as connection:
+            has_tables = sa.inspect(connection).has_table(_meta.name)
+        if not has_tables and not self._create:
+            raise StoreError(self.url, "there is no flaggate store in this file; flaggate apply makes it")
+        if not has_tables:
+            with _begun(engine, "BEGIN IMMEDIATE") as connection:
+                if not sa.inspect(connection).has_table(_meta.name):  # nobody else was faster
+                    _metadata.create_all(connection)
+                    connection.execute(sa.insert(_meta).values(id=1, schema_version=SCHEMA_VERSION, revision=0))
+        with _begun(engine, "BEGIN") as connection:
+            found = connection.scalar(sa.select(_meta.c.schema_version))
+        if found != SCHEMA_VERSION:
+            raise StoreError(
+                self.url, f"its schema is version {found}, this flaggate knows {SCHEMA_VERSION}; use the newer flaggate"
+            )
+
+    @contextmanager
+    def _transaction(self, begin: str = "BEGIN") -> Iterator[sa.Connection]:
+        with self._errors(), self._lock, _begun(self._open(), begin) as connection:
+            yield connection
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            cause = getattr(error, "orig", None) or error
+            raise StoreError(self.url, f"the database did not do it: {cause}") from error
+
+
+@contextmanager
+def _begun(engine: sa.Engine, begin: str) -> Iterator[sa.Connection]:
+    with engine.connect().execution_options(flaggate_begin=begin) as connection, connection.begin():
+        yield connection
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("flaggate_begin", "BEGIN"))
+
+
+def _dumps(document: Mapping[str, Any] | None) -> str | None:
+    return None if document is None else json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+
+
+def _loads(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _row(kind: Kind, name: str, version: int, document: str | None) -> Row:
+    return Row(kind, name, version, _loads(document))
+
+
+def _event_columns(event: Event) -> dict[str, Any]:
+    return {
+        "kind": event.kind,
+        "name": event.name,
+        "verb": event.verb,
+        "actor": event.actor,
+        "at": event.at.isoformat(),
+        "reason": event.reason,
+        "before": _dumps(event.before),
+        "after": _dumps(event.after),
+        "evidence": _dumps(event.evidence),
+    }
+
+
+def _event(row: Any) -> Event:
+    return Event(
+        row.name,
+        row.verb,
+        row.actor,
+        datetime.fromisoformat(row.at),
+        row.reason,
+        _loads(row.before),
+        _loads(row.after),
+        _loads(row.evidence),
+        row.kind,
+        row.id,
+    )
