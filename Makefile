@@ -1,0 +1,40 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin/python
+
+.PHONY: demo test check bench clean
+
+demo: $(VENV)/demo
+	$(BIN) -m flaggate demo
+
+test: $(VENV)/test
+	$(BIN) -m pytest --numprocesses 2
+
+check: $(VENV)/dev
+	$(BIN) -m ruff format --check .
+	$(BIN) -m ruff check .
+	$(BIN) -m mypy
+
+bench: $(VENV)/demo
+	$(BIN) benchmarks/decide.py
+	$(BIN) benchmarks/propagation.py
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "flaggate needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo: $(BIN) pyproject.toml
+	$(BIN) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/test: $(BIN) pyproject.toml
+	$(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/dev: $(BIN) pyproject.toml
+	$(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,5 @@
+"""python -m flaggate."""
+
+from flaggate.cli.main import main
+
+main()

@@ -1,0 +1,89 @@
+"""The commands on a definitions file: check, schema, apply."""
+
+from __future__ import annotations
+
+import click
+
+from flaggate.cli.options import acting, as_json, definitions_file, writing_store
+from flaggate.cli.render import print_json, value_words
+from flaggate.flags.advice import advice
+from flaggate.flags.document import json_schema
+from flaggate.rollout.state import Event
+from flaggate.runtime.control import Applied, Control
+from flaggate.runtime.definitions import load
+from flaggate.stores.base import Store
+
+__all__ = ["apply", "check", "schema"]
+
+
+@click.command(help="Read a definitions file and say every mistake in it. Exit code 2 if there is one.")
+@definitions_file
+@as_json
+def check(file: str, is_json: bool) -> None:
+    """Validate a file."""
+    definitions = load(file).definitions
+    notes = list(advice(definitions.flags))
+    if is_json:
+        print_json({"flags": list(definitions.flags), "segments": list(definitions.segments), "advice": notes})
+        return
+    for path, words in notes:
+        click.echo(f"{file}: {path}: {words}")
+    counts = f"{len(definitions.flags)} flags, {len(definitions.segments)} segments"
+    click.echo(f"{file}: {counts}, no mistakes" + (f", {len(notes)} to think about" if notes else ""))
+
+
+@click.command(help="Print a JSON Schema of definitions files, for editors.")
+def schema() -> None:
+    """Print the schema."""
+    print_json(json_schema())
+
+
+@click.command(help="Bring a definitions file into the store: all of it, or nothing.")
+@definitions_file
+@click.option("--dry-run", is_flag=True, help="Show the difference, change nothing.")
+@click.option("--prune", is_flag=True, help="Remove flags that left the file; only draft, off, rolled back, completed.")
+@writing_store
+@acting
+@as_json
+def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reason: str | None, is_json: bool) -> None:
+    """Apply a file."""
+    loaded = load(file)
+    applied = Control(store).apply(
+        loaded.definitions,
+        actor=actor,
+        reason=reason,
+        fingerprint=loaded.fingerprint,
+        prune=prune,
+        dry_run=dry_run,
+    )
+    if is_json:
+        changes = [{"name": e.name, "kind": e.kind, "verb": e.verb, **e.evidence} for e in applied.events]
+        print_json({"dry_run": dry_run, "changes": changes, "kept": list(applied.kept)})
+        return
+    _print(applied, dry_run)
+
+
+def _print(applied: Applied, dry_run: bool) -> None:
+    for event in applied.events:
+        click.echo(f"{_sign(event)} {event.kind} {event.name}")
+        if event.before is not None and event.after is not None:
+            for path, before, after in event.evidence.get("difference", ()):
+                click.echo(f"    {path}: {_was(before)} -> {_was(after)}")
+            for name in event.evidence.get("touches", ()):
+                click.echo(f"    touches flag {name}")
+    for name in applied.kept:
+        click.echo(f"  flag {name} is in the store, not in the file; it stays (--prune removes it)")
+    if not applied.events:
+        click.echo("nothing to change")
+    elif dry_run:
+        click.echo("dry run: nothing was changed")
+
+
+def _sign(event: Event) -> str:
+    if event.before is None:
+        return "+"
+    return "-" if event.after is None else "~"
+
+
+def _was(value: object) -> str:
+    return "(not there)" if value is None else value_words(value)

@@ -1,0 +1,78 @@
+"""A process of the demo that serves nobody but answers for everybody: one JSON line in, one out.
+
+It stands for a worker of an app: it opens a gate on the same file and asks it.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from typing import Any
+
+from flaggate.decide.context import Context
+from flaggate.runtime.gate import Gate
+
+__all__ = ["AppProcess"]
+
+
+class AppProcess:
+    """The demo's end of such a process."""
+
+    def __init__(self, store_url: str, people: list[dict[str, Any]]) -> None:
+        self._process = subprocess.Popen(  # noqa: S603  # this very module, by this very Python
+            [sys.executable, "-m", __name__, store_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.tell(people)
+
+    def tell(self, line: Any) -> None:
+        """Send one line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(line) + "\n")
+        self._process.stdin.flush()
+
+    def answer(self) -> Any:
+        """Wait for one line."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a process of the demo ended with exit code {self._process.wait()}")
+        return json.loads(line)
+
+    def who_has_it(self, revision: int) -> list[bool]:
+        """The answers for all people, once the process serves that revision of the store."""
+        self.tell({"revision": revision})
+        found: list[bool] = self.answer()
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def _serve(store_url: str) -> None:
+    contexts = [Context(**words) for words in json.loads(sys.stdin.readline())]
+    gate = Gate.open(store_url)
+    gate.is_on("new-invoicing", contexts[0])  # the first question starts the keeper
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        if "revision" in wanted:
+            while gate.health().revision < wanted["revision"]:
+                time.sleep(0.001)
+            _say([gate.is_on("new-invoicing", context) for context in contexts])
+        else:
+            context = contexts[wanted["watch"]]
+            _say(gate.is_on("new-invoicing", context))
+            while gate.is_on("new-invoicing", context):
+                time.sleep(0.0002)
+            _say(time.time())
+
+
+def _say(answer: Any) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1])

@@ -1,0 +1,45 @@
+"""What is allowed but may not be meant: `flaggate check` says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flaggate.errors import closest
+from flaggate.flags.audience import ATTRIBUTES, Audience, attributes_of
+from flaggate.flags.canonical import percent
+from flaggate.flags.model import Flag, Stage, guards_judged_in
+
+__all__ = ["advice"]
+
+_PLACES = frozenset({"city", "city_id", "region", "country", "ip"})
+
+
+def advice(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
+    """Pairs of a path and what to think about there."""
+    for flag in flags.values():
+        path = f"flags.{flag.name}"
+        yield from _misspelt(f"{path}.deny", flag.deny)
+        yield from _misspelt(f"{path}.audience", flag.audience)
+        for stage in flag.stages:
+            at = f"{path}.stages.{stage.name}"
+            yield from _misspelt(f"{at}.audience", stage.audience)
+            yield from ((at, words) for words in _stage(flag, stage))
+
+
+def _stage(flag: Flag, stage: Stage) -> Iterator[str]:
+    is_last = stage is flag.stages[-1]
+    if not is_last and stage.min_sample is None:
+        yield "no min_sample: silence counts as fine here"
+    if stage.has_control and flag.unit == "user" and attributes_of(stage.audience) & _PLACES:
+        yield f"{percent(stage.share_thousandths)} % of a place by user: who leaves the place leaves the stage"
+    if stage.share_thousandths == 0:
+        yield "a share of 0 lets in nobody"
+    if not any(guard.on_breach == "rollback" for guard in guards_judged_in(flag, stage)):
+        yield "no rollback guard is judged here: the rollout will not start"
+
+
+def _misspelt(path: str, audience: Audience) -> Iterator[tuple[str, str]]:
+    for name in sorted(attributes_of(audience) - set(ATTRIBUTES)):
+        meant = closest(name, ATTRIBUTES)
+        if meant:
+            yield f"{path}.{name}", f'"{name}" is taken for one of the app\'s own attributes; did you mean "{meant}"?'

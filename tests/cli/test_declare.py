@@ -1,0 +1,92 @@
+"""check, schema, apply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.cli.conftest import PLAN, Terminal
+
+SWITCH = '[flags.dark-mode]\ndescription = "Dark"\nowner = "owner@example.com"\n'
+
+
+def test_check_says_what_is_wrong_and_where(terminal: Terminal, write: Callable[[str], str]) -> None:
+    file = write(SWITCH + 'audiense = { staff = true }\nowne = "x"\n')
+    terminal("check", file, code=2)
+    assert 'flags.dark-mode.audiense: unknown key "audiense"; did you mean "audience"?' in terminal.err
+    assert "flags.dark-mode.owne" in terminal.err
+
+
+def test_check_of_a_file_that_is_not_there(terminal: Terminal) -> None:
+    terminal("check", "flagz.toml", code=2)
+    assert "flagz.toml: it cannot be read" in terminal.err
+
+
+def test_check_advises(terminal: Terminal) -> None:
+    out = terminal("check", str(PLAN))
+    assert "stages.internal: no min_sample: silence counts as fine here" in out
+    assert "stages.manchester: 50 % of a place by user: who leaves the place leaves the stage" in out
+    assert "1 flags, 0 segments, no mistakes, 3 to think about" in out
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        ('audience = { teir = "pro" }', 'did you mean "tier"?'),
+        ('deny = { plan_b = "x" }', None),
+        ('stages = [{name="a", share=0, soak="1h", min_sample=1}, {name="b"}]', "a share of 0 lets in nobody"),
+        ('stages = [{name="a", soak="1h", min_sample=1}, {name="b"}]', "no rollback guard is judged here"),
+    ],
+)
+def test_advice(terminal: Terminal, write: Callable[[str], str], extra: str, words: str | None) -> None:
+    notes = terminal.json("check", write(SWITCH + extra + "\n"))["advice"]
+    assert any(words in note for _, note in notes) if words else not notes
+
+
+def test_schema_accepts_the_plan(terminal: Terminal) -> None:
+    import tomllib
+
+    jsonschema.validate(tomllib.loads(PLAN.read_text()), json.loads(terminal("schema")))
+
+
+def test_apply_shows_the_difference(terminal: Terminal, write: Callable[[str], str]) -> None:
+    assert terminal("apply", write(SWITCH)) == "+ flag dark-mode\n"
+    assert terminal("apply", write(SWITCH)) == "nothing to change\n"
+    out = terminal("apply", write(SWITCH.replace("Dark", "Darker") + 'deny = {tier = "x"}\n'), "--dry-run")
+    assert "~ flag dark-mode\n    description: Dark -> Darker\n" in out
+    assert '    deny: (not there) -> {"tier": "x"}\n' in out
+    assert out.endswith("dry run: nothing was changed\n")
+    assert terminal.json("status", "dark-mode")["dark-mode"]["description"] == "Dark"
+
+
+def test_apply_prunes_only_when_told(terminal: Terminal, write: Callable[[str], str]) -> None:
+    terminal("apply", write(SWITCH))
+    other = write(SWITCH.replace("dark-mode", "light-mode"))
+    assert "flag dark-mode is in the store, not in the file; it stays" in terminal("apply", other)
+    assert terminal("apply", other, "--prune") == "- flag dark-mode\n"
+    assert list(terminal.json("status")) == ["light-mode"]
+
+
+def test_apply_names_the_rollouts_that_a_segment_touches(terminal: Terminal, write: Callable[[str], str]) -> None:
+    text = SWITCH + 'audience = {segment = "pilot"}\n[segments.pilot]\nunit = "user"\nmembers = ["a"]\n'
+    terminal("apply", write(text))
+    assert "~ segment pilot\n    touches flag dark-mode\n" in terminal("apply", write(text.replace('"a"', '"b"')))
+
+
+def test_a_refused_edit_is_all_or_nothing(applied: Terminal, write: Callable[[str], str]) -> None:
+    applied("start", "new-invoicing")
+    text = PLAN.read_text().replace("staff = true", "staff = false") + SWITCH
+    applied("apply", write(text), code=1)
+    assert "stage internal: its audience cannot change" in applied.err
+    assert list(applied.json("status")) == ["new-invoicing"]
+    error = applied.json("apply", str(Path("flags.toml")), code=1)
+    assert error["kind"] == "RevisionError"
+
+
+def test_apply_json(terminal: Terminal) -> None:
+    found = terminal.json("apply", str(PLAN), "--dry-run")
+    assert found["dry_run"]
+    assert [change["name"] for change in found["changes"]] == ["new-invoicing"]
