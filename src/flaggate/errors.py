@@ -113,5 +113,7 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """The word of `known` that `word` most likely was meant to be, or None."""
     import difflib  # 8 ms that only an error needs
 
+    if len(word) > 100:  # no name is; and the search takes the product of the lengths
+        return None
     matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return matches[0] if matches else None

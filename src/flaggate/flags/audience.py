@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final, Literal, TypeAlias
 
 __all__ = [
@@ -44,7 +45,19 @@ class Condition:
     operator: Operator
     operand: Any
     """equals, not: a tuple of values (one of them, none of them); segment: a tuple of names;
-    in_network: a tuple of CIDR texts; before, after: an aware datetime; exists: a bool; else one value."""
+    in_network: a tuple of networks; version: a SpecifierSet; before, after: an aware datetime; exists: a bool;
+    else one value."""
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in meaning: a condition on True is not one on 1, which Python would take for the same."""
+        return self._meaning() == other._meaning() if isinstance(other, Condition) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._meaning())
+
+    def _meaning(self) -> tuple[Any, ...]:
+        values = self.operand if isinstance(self.operand, tuple) else ()
+        return self.attribute, self.operator, self.operand, tuple(isinstance(value, bool) for value in values)
 
 
 Audience: TypeAlias = tuple[tuple[Condition, ...], ...]
@@ -64,6 +77,8 @@ def segments_of(audience: Audience) -> frozenset[str]:
 
 
 def _is_number(value: object) -> bool:
+    if isinstance(value, Decimal):
+        return not value.is_nan()  # which would raise when compared, unlike a float's
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
@@ -110,13 +125,13 @@ def contains(value: object, operand: str) -> bool:
 
 def version(value: object, operand: Any) -> bool:
     """A version (PEP 440) inside the operand, a `packaging.specifiers.SpecifierSet`."""
-    from packaging.version import InvalidVersion, Version  # 21 ms that only this operator needs
+    from packaging.version import Version  # 21 ms that only this operator needs
 
     if not isinstance(value, str):
         return False
     try:
         parsed = Version(value)
-    except InvalidVersion:
+    except ValueError:  # InvalidVersion, or more digits than int() takes
         return False
     return bool(operand.contains(parsed, prereleases=True))
 
@@ -142,7 +157,7 @@ def _moment(value: object) -> datetime | None:
             value = datetime.fromisoformat(value)
         except ValueError:
             return None
-    return value if isinstance(value, datetime) and value.tzinfo is not None else None
+    return value if isinstance(value, datetime) and value.utcoffset() is not None else None
 
 
 def before(value: object, operand: datetime) -> bool:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from flaggate.flags.conditions import audience_to_json
-from flaggate.flags.fields import duration_text, hours_text
+from flaggate.flags.fields import duration_text, hours_text, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Segment, Stage
 
 __all__ = ["flag_to_json", "percent", "segment_to_json"]
@@ -23,7 +23,7 @@ def percent(thousandths: int) -> int | float:
 def _guard_to_json(guard: Guard) -> dict[str, Any]:
     written = {
         "metric": guard.metric,
-        "limit": None if guard.limit is None else f"{(guard.limit * 100).normalize():f}%",
+        "limit": None if guard.limit is None else percent_text(guard.limit),
         "vs_control": None if guard.vs_control is None else _number(guard.vs_control),
         "slower_than": None if guard.slower_than_ms is None else duration_text(guard.slower_than_ms),
         "on_breach": None if guard.on_breach == "rollback" else guard.on_breach,

@@ -8,20 +8,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from ipaddress import ip_network
 from typing import Any, Final
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from flaggate.errors import closest
 from flaggate.flags.audience import ATTRIBUTES, Audience, Condition
 from flaggate.flags.fields import NAME, NAME_PATTERN
-from flaggate.flags.place import Kind, Place, read_list
+from flaggate.flags.place import Kind, Place, show, unknown_word
 
 __all__ = ["AUDIENCE", "SEGMENT_AUDIENCE", "audience_to_json"]
 
-_COUNTRY_PATTERN: Final = "^[A-Z]{2}$"
-_KIND_NAMES: Final = {str: "text in quotes", bool: "true or false", int: "a whole number"}
+_COUNTRY_PATTERN: Final = "^(?!UK$)[A-Z]{2}$"  # GeoIP databases say GB, so UK would match nobody
+_KIND_NAMES: Final = {str: "text in quotes", bool: "true or false", int: "a whole number of at most 64 bits"}
+_NUMBER: Final = "a number (a whole one of at most 64 bits)"
+_LONGEST_VERSIONS: Final = 200
+_RANK: Final = {attribute: rank for rank, attribute in enumerate(ATTRIBUTES)}
 _MISNAMED: Final = {"groups": "group", "users": "user", "accounts": "account", "is_staff": "staff", "cities": "city",
                     "countries": "country", "segments": "segment", "ip_address": "ip"}  # fmt: skip
 
@@ -31,15 +34,19 @@ def _plain(value: object) -> Any:
     return float(value) if isinstance(value, Decimal) else value
 
 
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, Decimal)) and not isinstance(value, bool) and math.isfinite(value)
+    return _is_whole(value) or (isinstance(value, Decimal) and math.isfinite(value))
 
 
 def _is_scalar(attribute: str, value: object) -> bool:
     if attribute not in ATTRIBUTES:
         return isinstance(value, (str, bool)) or _is_number(value)
     if ATTRIBUTES[attribute] is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return _is_whole(value)
     if attribute == "country":
         return isinstance(value, str) and re.fullmatch(_COUNTRY_PATTERN, value) is not None
     return isinstance(value, ATTRIBUTES[attribute])
@@ -51,7 +58,7 @@ def _allowed_scalar(attribute: str, value: object) -> str:
         return f'an ISO 3166 code of two capital letters: "GB"{hint}'
     if attribute in ATTRIBUTES:
         return _KIND_NAMES[ATTRIBUTES[attribute]]
-    return "text, a number, true or false"
+    return f"text, {_NUMBER}, true or false"
 
 
 def _read_values(attribute: str, value: object, place: Place) -> tuple[Any, ...] | None:
@@ -71,7 +78,7 @@ def _read_values(attribute: str, value: object, place: Place) -> tuple[Any, ...]
 def _read_number(value: object, place: Place) -> Any:
     if _is_number(value):
         return _plain(value)
-    place.wrong_value(value, "a number")
+    place.wrong_value(value, _NUMBER)
     return None
 
 
@@ -83,32 +90,34 @@ def _read_part(value: object, place: Place) -> Any:
 
 
 def _read_version(value: object, place: Place) -> Any:
-    try:
-        if isinstance(value, str) and value.strip():
-            return SpecifierSet(value)
-    except InvalidSpecifier:
-        pass  # answered below, with everything else that is no version
+    if isinstance(value, str) and len(value) <= _LONGEST_VERSIONS:
+        with suppress(InvalidSpecifier):  # answered below, with everything else that is no version
+            versions = SpecifierSet(value)
+            if len(versions):
+                return versions
     place.wrong_value(value, 'versions (PEP 440): ">=2.1", ">=2.1,<3"')
     return None
 
 
 def _read_networks(value: object, place: Place) -> Any:
+    items = value if isinstance(value, list) and value else [value]
     networks = []
-    for item in value if isinstance(value, list) and value else [value]:
+    for index, item in enumerate(items):
         try:
             networks.append(ip_network(item if isinstance(item, str) else ""))
         except ValueError:
-            place.wrong_value(item, 'a network in CIDR form, without host bits: "10.0.0.0/8", "2001:db8::/32"')
-            return None
-    return tuple(networks)
+            at = place.item(index) if items is value else place
+            at.wrong_value(item, 'a network in CIDR form, without host bits: "10.0.0.0/8", "2001:db8::/32"')
+    return tuple(networks) if len(networks) == len(items) else None
 
 
 def _read_moment(value: object, place: Place) -> Any:
+    moment = value
     if isinstance(value, str):
         with suppress(ValueError):  # answered below, with everything else that is no moment
-            value = datetime.fromisoformat(value)
-    if isinstance(value, datetime) and value.tzinfo is not None:
-        return value
+            moment = datetime.fromisoformat(value)
+    if isinstance(moment, datetime) and moment.tzinfo is not None:
+        return moment
     place.wrong_value(value, "a date and time with its zone: 2026-01-01T00:00:00Z")
     return None
 
@@ -146,9 +155,7 @@ def _read_operators(attribute: str, value: dict[str, Any], place: Place) -> tupl
     for operator, operand in value.items():
         at = place.key(operator)
         if operator not in allowed:
-            meant = closest(operator, allowed)
-            hint = f'did you mean "{meant}"? ' if meant else ""
-            at.wrong(f'"{operator}" does not apply to "{attribute}"', f"{hint}allowed: {', '.join(allowed)}")
+            at.wrong(f"{show(operator)} does not apply to {show(attribute)}", unknown_word(operator, allowed))
             continue
         read = _read_values(attribute, operand, at) if operator == "not" else _OPERATORS[operator](operand, at)
         if read is not None:
@@ -158,17 +165,25 @@ def _read_operators(attribute: str, value: dict[str, Any], place: Place) -> tupl
 
 
 def _read_segments(value: object, place: Place) -> tuple[Condition, ...]:
-    names = read_list(value, place, NAME, "segment names") if isinstance(value, list) else (NAME.read(value, place),)
-    if isinstance(value, list) and not value:
+    if value == []:
         place.wrong("an empty list matches nobody", "name at least one segment, or leave the key out")
-    return (Condition("segment", "segment", names),) if names and None not in names else ()
+        return ()
+    places = [(value, place)]
+    if isinstance(value, list):
+        places = [(item, place.item(index)) for index, item in enumerate(value)]
+    names = tuple(NAME.read(item, at) for item, at in places)
+    place.asked.extend((name, at) for name, (_, at) in zip(names, places, strict=True) if name is not None)
+    return (Condition("segment", "segment", names),)
 
 
-def _read_key(key: str, value: object, place: Place) -> tuple[Condition, ...]:
+def _read_key(key: str, value: object, place: Place, *, may_ask: bool) -> tuple[Condition, ...]:
     if key in _MISNAMED:
         place.wrong(
             f'unknown key "{key}"', f'did you mean "{_MISNAMED[key]}"? allowed: {", ".join(ATTRIBUTES)}, segment'
         )
+        return ()
+    if key == "segment" and not may_ask:
+        place.wrong("a segment may not ask another segment", "write the conditions here")
         return ()
     if key == "segment":
         return _read_segments(value, place)
@@ -178,26 +193,29 @@ def _read_key(key: str, value: object, place: Place) -> tuple[Condition, ...]:
     return () if values is None else (Condition(key, "equals", values),)
 
 
-def _read_audience(value: object, place: Place) -> Audience | None:
+def _read_table(table: dict[str, Any], place: Place, *, may_ask: bool) -> tuple[Condition, ...]:
+    """The conditions in one order, whatever the keys' was: tables that mean the same are equal.
+
+    It is ATTRIBUTES', where who comes before the place, which has to be looked up.
+    """
+    found = (c for key, item in table.items() for c in _read_key(key, item, place.key(key), may_ask=may_ask))
+    return tuple(sorted(found, key=lambda c: (_RANK.get(c.attribute, len(_RANK)), c.attribute, c.operator)))
+
+
+def _read_audience(value: object, place: Place, *, may_ask: bool) -> Audience | None:
     if not isinstance(value, (dict, list)) or not value:
-        place.wrong_value(value, "a table of conditions, or a list of such tables; leave it out for everyone")
+        place.wrong_value(value, "a table of conditions, or a list of such tables; or leave the key out")
         return None
     tables = value if isinstance(value, list) else [value]
+    before = len(place.mistakes)
     found = []
     for index, table in enumerate(tables):
         at = place.item(index) if isinstance(value, list) else place
         if isinstance(table, dict) and table:
-            found.append(tuple(c for key, item in table.items() for c in _read_key(key, item, at.key(key))))
+            found.append(_read_table(table, at, may_ask=may_ask))
         else:
             at.wrong_value(table, "a table with at least one condition")
-    return tuple(found)
-
-
-def _read_segment_audience(value: object, place: Place) -> Audience | None:
-    audience = _read_audience(value, place)
-    if any(c.operator == "segment" for table in audience or () for c in table):
-        place.wrong("a segment may not ask another segment", "write the conditions here")
-    return audience
+    return tuple(found) if len(place.mistakes) == before else None
 
 
 def _values_to_json(values: tuple[Any, ...]) -> Any:
@@ -263,18 +281,18 @@ def _condition_schema(attribute: str) -> dict[str, Any]:
     return {"anyOf": [values, table]}
 
 
-def _audience_schema(*, has_segments: bool) -> dict[str, Any]:
+def _audience_schema(*, may_ask: bool) -> dict[str, Any]:
     table: dict[str, Any] = {
         "type": "object",
         "minProperties": 1,
-        "propertyNames": {"not": {"enum": [*_MISNAMED, *([] if has_segments else ["segment"])]}},
+        "propertyNames": {"not": {"enum": [*_MISNAMED, *([] if may_ask else ["segment"])]}},
         "properties": {attribute: _condition_schema(attribute) for attribute in ATTRIBUTES},
         "additionalProperties": _condition_schema("(an attribute of the app)"),
     }
-    if has_segments:
+    if may_ask:
         table["properties"]["segment"] = _one_or_many({"type": "string", "pattern": NAME_PATTERN})
     return _one_or_many(table)
 
 
-AUDIENCE: Final = Kind(_read_audience, _audience_schema(has_segments=True))
-SEGMENT_AUDIENCE: Final = Kind(_read_segment_audience, _audience_schema(has_segments=False))
+AUDIENCE: Final = Kind(partial(_read_audience, may_ask=True), _audience_schema(may_ask=True))
+SEGMENT_AUDIENCE: Final = Kind(partial(_read_audience, may_ask=False), _audience_schema(may_ask=False))

@@ -20,7 +20,7 @@ class Change:
 
 def difference(before: Any, after: Any, path: str = "") -> Iterator[Change]:
     """Every place that differs. Lists of named tables (stages) are compared name by name."""
-    if before == after:
+    if _is_same(before, after):
         return
     if _is_named(before) and _is_named(after):
         names = [table["name"] for table in before], [table["name"] for table in after]
@@ -33,6 +33,15 @@ def difference(before: Any, after: Any, path: str = "") -> Iterator[Change]:
             yield from difference(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     else:
         yield Change(path, before, after)
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    """Equal, and true is not 1."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return before.keys() == after.keys() and all(_is_same(item, after[key]) for key, item in before.items())
+    if isinstance(before, list) and isinstance(after, list):
+        return len(before) == len(after) and all(map(_is_same, before, after))
+    return isinstance(before, bool) is isinstance(after, bool) and bool(before == after)
 
 
 def _is_named(value: Any) -> bool:

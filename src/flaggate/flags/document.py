@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 from flaggate.errors import DocumentError, closest
-from flaggate.flags.audience import segments_of
+from flaggate.flags.audience import Audience
 from flaggate.flags.canonical import percent
 from flaggate.flags.conditions import AUDIENCE, SEGMENT_AUDIENCE
 from flaggate.flags.fields import (
@@ -32,8 +33,8 @@ from flaggate.flags.fields import (
     TIMES,
     choice,
 )
-from flaggate.flags.model import Flag, Guard, Segment, Stage
-from flaggate.flags.place import Kind, Place, read_list, read_table
+from flaggate.flags.model import FULL_SHARE, Flag, Guard, Segment, Stage
+from flaggate.flags.place import Kind, Place, read_list, read_table, show
 
 __all__ = [
     "Definitions",
@@ -58,22 +59,22 @@ class Definitions:
 
 
 def _read_guard(value: object, place: Place) -> Guard | None:
-    found = read_table(value, place, _GUARD, required=("metric",))
-    metric, limit, times = found.get("metric"), found.get("limit"), found.get("vs_control")
-    if metric is None:
+    found = read_table(value, place, _GUARD, what="guard", required=("metric",))
+    if not isinstance(value, dict):
         return None
-    if "limit" not in value and "vs_control" not in value:  # type: ignore[operator]  # a table: it has a metric
+    metric, has_limit, has_times = found.get("metric"), "limit" in value, "vs_control" in value
+    if has_limit and has_times:
+        place.wrong("limit and vs_control are two guards", "write one table for each")
+    elif not has_limit and not has_times:
         place.wrong("the guard has no limit", 'add limit = "1%", or vs_control = 1.25')
-    if metric == "slow" and limit is not None and "slower_than" not in value:  # type: ignore[operator]  # as above
+    if metric == "slow" and has_limit and "slower_than" not in value:
         place.wrong('"slower_than" is missing', 'say from when on a request is slow: slower_than = "400ms"')
-    if "slower_than" in found and (metric != "slow" or times is not None):
+    if "slower_than" in value and (metric == "errors" or (has_times and not has_limit)):
         place.key("slower_than").wrong(
             '"slower_than" has no use here', 'it belongs to metric = "slow" with a limit, without vs_control'
         )
-    if limit is not None and times is not None:
-        place.wrong("limit and vs_control are two guards", "write one table for each")
     found["slower_than_ms"] = found.pop("slower_than", None)
-    return Guard(**found)
+    return Guard(**found) if metric else None
 
 
 def _read_guards(value: object, place: Place) -> tuple[Guard, ...]:
@@ -108,39 +109,49 @@ _GUARDS: Final = Kind(_read_guards, {"type": "array", "items": _GUARD_SCHEMA})
 # --- stages ---------------------------------------------------------------------------------
 
 
-def _read_stage(value: object, place: Place) -> Stage | None:
-    found = read_table(value, place, _STAGE, required=("name",))
-    if "name" not in found:
-        return None
-    renamed = {"share": "share_thousandths", "soak": "soak_seconds"}
-    stage = Stage(**{renamed.get(key, key): item for key, item in found.items()})
-    if not stage.has_control:
-        for index, guard in enumerate(stage.guards):
-            if guard.vs_control is not None:
-                place.key("guards").item(index).key("vs_control").wrong(
-                    "this stage has no control to compare with", "give it a share below 100, or move the guard"
-                )
-    return stage
-
-
 def _read_stages(value: object, place: Place) -> tuple[Stage, ...] | None:
     """Read the list; where a stage has a name, its path is `stages.NAME`."""
     if not isinstance(value, list) or not value:
         place.wrong_value(value, "a list of stages; leave it out for a switch")
         return None
-    stages: list[Stage] = []
+    stages: dict[str, Stage] = {}
+    widest: dict[Audience, Stage] = {}
     for index, item in enumerate(value):
         name = item.get("name") if isinstance(item, dict) else None
         at = place.key(name) if isinstance(name, str) and name else place.item(index)
-        stage = _read_stage(item, at)
-        if stage is None:
+        found = read_table(item, at, _STAGE, what="stage", required=("name",))
+        if not isinstance(item, dict):
             continue
-        if any(stage.name == other.name for other in stages):
+        fields = {_STAGE_FIELDS.get(key, key): read for key, read in found.items()}
+        stage = Stage(name=fields.pop("name", ""), **fields)
+        if stage.name in stages:
             place.item(index).key("name").wrong(f'"{stage.name}" is there twice', "give each stage its own name")
         _check_conditions(item, index == len(value) - 1, at)
-        _check_share(stage, stages, at)
-        stages.append(stage)
-    return tuple(stages)
+        _check_controls(item, at)
+        if all(key in found for key in ("audience", "share") if key in item):
+            _check_share(stage, widest, at)
+        if "name" in found:
+            stages.setdefault(stage.name, stage)
+    return tuple(stages.values())
+
+
+def _has_no_control(written: object) -> bool:
+    """Whether nobody is left out of a stage. A share with a mistake may have been meant to."""
+    share = written.get("share", 100) if isinstance(written, dict) else None
+    return SHARE.read(share, Place("")) in (0, FULL_SHARE)
+
+
+def _against_control(written: object, place: Place) -> Iterator[Place]:
+    """Where the guards of a list, as written, ask for a control."""
+    for index, guard in enumerate(written if isinstance(written, list) else ()):
+        if isinstance(guard, dict) and "vs_control" in guard:
+            yield place.item(index).key("vs_control")
+
+
+def _check_controls(written: dict[str, Any], place: Place) -> None:
+    if _has_no_control(written):
+        for at in _against_control(written.get("guards"), place.key("guards")):
+            at.wrong("this stage has no control to compare with", "give it a share below 100, or move the guard")
 
 
 def _check_conditions(written: dict[str, Any], is_last: bool, place: Place) -> None:
@@ -155,15 +166,17 @@ def _check_conditions(written: dict[str, Any], is_last: bool, place: Place) -> N
         )
 
 
-def _check_share(stage: Stage, earlier: list[Stage], place: Place) -> None:
+def _check_share(stage: Stage, widest: dict[Audience, Stage], place: Place) -> None:
     """Shares of the same audience never fall along the plan (invariant I14)."""
-    for other in earlier:
-        if other.audience == stage.audience and other.share_thousandths > stage.share_thousandths:
-            place.key("share").wrong(
-                f"the share falls from {percent(other.share_thousandths)} % (stage {other.name})"
-                f" to {percent(stage.share_thousandths)} % for the same audience",
-                "stages add up, so this one would let in nobody new; give it the same share or a larger one",
-            )
+    other = widest.setdefault(stage.audience, stage)
+    if other.share_thousandths > stage.share_thousandths:
+        place.key("share").wrong(
+            f"the share falls from {percent(other.share_thousandths)} % (stage {other.name})"
+            f" to {percent(stage.share_thousandths)} % for the same audience",
+            "stages add up, so this one would let in nobody new; give it the same share or a larger one",
+        )
+    else:
+        widest[stage.audience] = stage
 
 
 _STAGE: Final[dict[str, Kind]] = {
@@ -177,6 +190,7 @@ _STAGE: Final[dict[str, Kind]] = {
     "prove": PROVE,
     "guards": _GUARDS,
 }
+_STAGE_FIELDS: Final = {"share": "share_thousandths", "soak": "soak_seconds"}
 _STAGES: Final = Kind(_read_stages, {"type": "array", "minItems": 1, "items": _table_schema(_STAGE, ("name",))})
 
 
@@ -199,7 +213,7 @@ _ROLLOUT_ONLY: Final = ("unit", "cohort", "guards")
 
 def _read_flag(name: str, value: object, place: Place) -> Flag | None:
     NAME.read(name, place)
-    found = read_table(value, place, _FLAG, required=("description", "owner"))
+    found = read_table(value, place, _FLAG, what="flag", required=("description", "owner"))
     if not isinstance(value, dict):
         return None
     if "stages" in value:
@@ -208,14 +222,11 @@ def _read_flag(name: str, value: object, place: Place) -> Flag | None:
     else:
         for key in (key for key in _ROLLOUT_ONLY if key in value):
             place.key(key).wrong(f'"{key}" has no use in a switch', "add stages, or leave it out")
-    flag = Flag(name=name, **{"description": "", "owner": ""} | found)
-    if flag.stages and not any(stage.has_control for stage in flag.stages):
-        for index, guard in enumerate(flag.guards):
-            if guard.vs_control is not None:
-                place.key("guards").item(index).key("vs_control").wrong(
-                    "no stage has a control to compare with", "give a stage a share below 100, or use limit"
-                )
-    return flag
+    stages = value.get("stages")
+    if isinstance(stages, list) and all(_has_no_control(stage) for stage in stages):
+        for at in _against_control(value.get("guards"), place.key("guards")):
+            at.wrong("no stage has a control to compare with", "give a stage a share below 100, or use limit")
+    return Flag(name=name, **{"description": "", "owner": ""} | found)
 
 
 _SEGMENT: Final[dict[str, Kind]] = {
@@ -224,6 +235,7 @@ _SEGMENT: Final[dict[str, Kind]] = {
     "members": TEXTS,
     "members_file": TEXT,
 }
+_MOST_HINTS: Final = 10  # each looks through all segments
 _SEGMENT_FORMS: Final = 'audience = {...}, or unit = "user" with members = [...] or members_file = "..."'
 
 ReadMembers = Callable[[str], str]
@@ -236,7 +248,7 @@ def _read_members(name: str, place: Place, read_file: ReadMembers | None) -> fro
     try:
         text = read_file(name)
     except (OSError, ValueError) as error:
-        place.wrong(f'"{name}" cannot be read ({error})', "allowed: a UTF-8 text file, one member a line")
+        place.wrong(f"{show(name)} cannot be read ({error})", "allowed: a UTF-8 text file, one member a line")
         return frozenset()
     return frozenset(line.strip() for line in text.splitlines() if line.strip())
 
@@ -255,16 +267,13 @@ def _read_segment(name: str, value: object, place: Place, read_file: ReadMembers
     return Segment(name, **found | {"members": frozenset(found.get("members", ()))})
 
 
-def _check_segments(flags: Mapping[str, Flag], segments: Mapping[str, Any], place: Place) -> None:
-    for flag in flags.values():
-        at = place.key("flags").key(flag.name)
-        places = [(flag.deny, at.key("deny")), (flag.audience, at.key("audience"))]
-        places += [(stage.audience, at.key("stages").key(stage.name).key("audience")) for stage in flag.stages]
-        for audience, where in places:
-            for name in sorted(segments_of(audience) - set(segments)):
-                meant = closest(name, segments)
-                hint = f'did you mean "{meant}"? ' if meant else ""
-                where.key("segment").wrong(f'there is no segment "{name}"', f"{hint}declare it as [segments.{name}]")
+def _check_segments(segments: Mapping[str, Any], place: Place) -> None:
+    """Every segment that an audience names is declared."""
+    missing = [(name, at) for name, at in place.asked if name not in segments]
+    for index, (name, at) in enumerate(missing):
+        meant = closest(name, segments) if index < _MOST_HINTS else None
+        hint = f'did you mean "{meant}"? ' if meant else ""
+        at.wrong(f'there is no segment "{name}"', f"{hint}declare it as [segments.{name}]")
 
 
 def _read_definitions(value: object, place: Place, read_file: ReadMembers | None) -> Definitions:
@@ -275,7 +284,7 @@ def _read_definitions(value: object, place: Place, read_file: ReadMembers | None
     at = place.key("flags")
     flags = {name: _read_flag(name, item, at.key(name)) for name, item in tables.get("flags", {}).items()}
     read = {name: flag for name, flag in flags.items() if flag is not None}
-    _check_segments(read, segments, place)
+    _check_segments(segments, place)
     return Definitions(read, {name: segment for name, segment in segments.items() if segment is not None})
 
 
@@ -296,7 +305,7 @@ def parse(
     place = Place(source)
     try:
         value = _loads(text, syntax)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: tables nested a thousand deep
         place.wrong(f"this is not {syntax.upper()} ({error})", "mend the syntax there first")
         raise DocumentError(place.mistakes) from error
     definitions = _read_definitions(value, place, read_file)
@@ -306,17 +315,26 @@ def parse(
 
 
 def _loads(text: str, syntax: str) -> Any:
-    if syntax == "json":
-        return json.loads(text, parse_float=Decimal, object_pairs_hook=_unique)
-    return tomllib.loads(text, parse_float=Decimal)
+    if syntax == "toml":
+        return tomllib.loads(text, parse_float=_decimal)
+    value = json.loads(text, parse_float=_decimal, object_pairs_hook=_unique)
+    json.dumps(value, ensure_ascii=False, default=str).encode()  # refuses "\ud800": half a character
+    return value
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except ArithmeticError as error:
+        raise ValueError(f"{show(text)} is beyond all numbers") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """JSON lets a key stand twice and drops the first: here that is a mistake, as it is in TOML."""
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f'the key "{next(k for k in keys if keys.count(k) > 1)}" stands twice in one table')
+        twice = ", ".join(show(key) for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"in one table these keys stand twice: {twice}")
     return table
 
 
@@ -335,19 +353,22 @@ def flag_from_json(name: str, written: dict[str, Any], source: str = "<store>") 
 def segment_from_json(name: str, written: dict[str, Any], source: str = "<store>") -> Segment:
     """The opposite of `canonical.segment_to_json`. Raises DocumentError."""
     place = Place(source, f"segments.{name}")
-    segment = _read_segment(name, written, place, None)
+    segment = _read_segment(name, _exact(written), place, None)
     if segment is None or place.mistakes:
         raise DocumentError(place.mistakes)
     return segment
 
 
-def _exact(value: Any) -> Any:
-    """JSON's floats as decimals: what json.loads(parse_float=Decimal) would have given."""
+def _exact(value: Any, depth: int = 12) -> Any:
+    """JSON's floats as decimals: what json.loads(parse_float=Decimal) would have given.
+
+    Nothing that is right lies deeper.
+    """
     if isinstance(value, float):
         return Decimal(repr(value))
-    if isinstance(value, dict):
-        return {key: _exact(item) for key, item in value.items()}
-    return [_exact(item) for item in value] if isinstance(value, list) else value
+    if isinstance(value, dict) and depth:
+        return {key: _exact(item, depth - 1) for key, item in value.items()}
+    return [_exact(item, depth - 1) for item in value] if isinstance(value, list) and depth else value
 
 
 def json_schema() -> dict[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from flaggate.errors import closest
 from flaggate.flags.model import FULL_SHARE, Hours
-from flaggate.flags.place import Kind, Place, read_list
+from flaggate.flags.place import Kind, Place, read_list, show
 
 __all__ = [
     "APPROVAL",
@@ -30,9 +30,10 @@ __all__ = [
     "choice",
     "duration_text",
     "hours_text",
+    "percent_text",
 ]
 
-NAME_PATTERN: Final = "^[a-z][a-z0-9-]*$"
+NAME_PATTERN: Final = "^[a-z][a-z0-9-]{0,199}$"  # 200 is what stores keep
 _DURATION_PATTERN: Final = "^([0-9]+(ms|s|m|h|d))+$"
 _PERCENT_PATTERN: Final = r"^[0-9]+(\.[0-9]+)?%$"
 _HOURS_PATTERN: Final = (
@@ -40,7 +41,11 @@ _HOURS_PATTERN: Final = (
     r" ([01][0-9]|2[0-3]):[0-5][0-9]-(([01][0-9]|2[0-3]):[0-5][0-9]|24:00) [A-Za-z0-9_+/-]+$"
 )
 _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_LONGEST_DURATION: Final = 3_650 * _MILLISECONDS["d"]
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MOST_REQUESTS: Final = 10**9
+_EXACT: Final = Context(prec=40)
+"""Wide enough for every number below; the app's own decimal context may round."""
 
 
 def _read_name(value: object, place: Place) -> str | None:
@@ -59,25 +64,34 @@ def _read_text(value: object, place: Place) -> str | None:
 
 def _read_texts(value: object, place: Place) -> tuple[str, ...]:
     texts = read_list(value, place, TEXT, "texts")
-    if len(set(texts)) < len(texts):
-        twice = next(text for text, count in Counter(texts).items() if count > 1)
-        place.wrong(f'"{twice}" stands here twice', "name each once")
+    for text, count in Counter(texts).items():
+        if count > 1:
+            place.wrong(f"{show(text)} stands here {'twice' if count == 2 else f'{count} times'}", "name each once")
     return texts
 
 
+def _thousandths(value: object, lowest: int, highest: int) -> int | None:
+    """A number within these bounds with at most three decimals; None for anything else."""
+    if not isinstance(value, (int, Decimal)) or isinstance(value, bool):
+        return None
+    if (isinstance(value, Decimal) and not value.is_finite()) or not lowest <= value <= highest:
+        return None
+    rounded = Decimal(value).quantize(Decimal("0.001"), context=_EXACT)
+    return int(rounded.scaleb(3, context=_EXACT)) if rounded == value else None
+
+
 def _read_share(value: object, place: Place) -> int | None:
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        share = Decimal(value)
-        if share.is_finite() and 0 <= share <= 100 and share * 1000 == int(share * 1000):
-            return int(share * 1000)
-    place.wrong_value(value, "a number from 0 to 100 with at most three decimals, in percent")
-    return None
+    found = _thousandths(value, 0, 100)
+    if found is None:
+        place.wrong_value(value, "a number from 0 to 100 with at most three decimals, in percent")
+    return found
 
 
 def _milliseconds(value: object) -> int | None:
     if isinstance(value, str) and len(value) <= 40 and re.fullmatch(_DURATION_PATTERN, value):
         parts = re.findall(r"([0-9]+)(ms|s|m|h|d)", value)
-        return sum(int(number) * _MILLISECONDS[unit] for number, unit in parts)
+        found = sum(int(number) * _MILLISECONDS[unit] for number, unit in parts)
+        return found if found <= _LONGEST_DURATION else None
     return None
 
 
@@ -85,7 +99,7 @@ def _read_seconds(value: object, place: Place) -> int | None:
     found = _milliseconds(value)
     if found is not None and found % 1000 == 0:
         return found // 1000
-    place.wrong_value(value, 'a duration in whole seconds: "0s", "45m", "24h", "1h30m", "2d"')
+    place.wrong_value(value, 'a duration in whole seconds: "0s", "45m", "24h", "1h30m", "2d"; at most 3650d')
     return None
 
 
@@ -93,20 +107,20 @@ def _read_milliseconds(value: object, place: Place) -> int | None:
     found = _milliseconds(value)
     if found:
         return found
-    place.wrong_value(value, 'a duration above zero: "400ms", "2s"')
+    place.wrong_value(value, 'a duration above zero: "400ms", "2s"; at most 3650d')
     return None
 
 
 def _read_count(value: object, place: Place) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_REQUESTS:
         return value
-    place.wrong_value(value, "a whole number of requests, 1 or more")
+    place.wrong_value(value, f"a whole number of requests, 1 to {_MOST_REQUESTS}")
     return None
 
 
 def _read_limit(value: object, place: Place) -> Decimal | None:
     if isinstance(value, str) and len(value) <= 20 and re.fullmatch(_PERCENT_PATTERN, value):
-        limit = Decimal(value[:-1]) / 100
+        limit = Decimal(value[:-1]).scaleb(-2, context=_EXACT)
         if 0 < limit < 1:
             return limit
     place.wrong_value(value, 'a percentage above 0 and below 100, in quotes: "1%", "0.25%"')
@@ -114,11 +128,12 @@ def _read_limit(value: object, place: Place) -> Decimal | None:
 
 
 def _read_times(value: object, place: Place) -> Decimal | None:
-    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        times = Decimal(value)
-        if times.is_finite() and 1 <= times <= 100:
-            return times
-    place.wrong_value(value, "a number from 1 to 100: 1.25 = at most 1.25 times the control's")
+    found = _thousandths(value, 1, 100)
+    if found is not None:
+        return Decimal(found).scaleb(-3, context=_EXACT)
+    place.wrong_value(
+        value, "a number from 1 to 100 with at most three decimals: 1.25 = at most 1.25 times the control's"
+    )
     return None
 
 
@@ -147,7 +162,7 @@ def _read_hours(value: object, place: Place) -> Hours | None:
     try:
         ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        place.wrong(f'"{zone}" is not a time zone known here', f"allowed: an IANA name; {allowed}")
+        place.wrong(f"{show(zone)} is not a time zone known here", f"allowed: an IANA name; {allowed}")
         return None
     first, _, last = days.partition("-")
     start, end = (int(text[:2]) * 60 + int(text[3:]) for text in times.split("-"))
@@ -174,11 +189,18 @@ def choice(words: Sequence[str]) -> Kind:
 
 
 def duration_text(milliseconds: int) -> str:
-    """A duration as people write it: 24h, 45m, 400ms."""
+    """A duration as people write it: 24h, 45m, 400ms, 0s."""
+    if milliseconds == 0:
+        return "0s"
     for unit in ("h", "m", "s"):
         if milliseconds % _MILLISECONDS[unit] == 0:
             return f"{milliseconds // _MILLISECONDS[unit]}{unit}"
     return f"{milliseconds}ms"
+
+
+def percent_text(fraction: Decimal) -> str:
+    """A fraction as people write a limit: 0.0025 is 0.25%."""
+    return f"{fraction.scaleb(2, context=_EXACT).normalize(context=_EXACT):f}%"
 
 
 def hours_text(hours: Hours) -> str:
@@ -198,7 +220,7 @@ TEXTS: Final = Kind(_read_texts, _schema(type="array", items=TEXT.schema, unique
 SHARE: Final = Kind(_read_share, _schema(type="number", minimum=0, maximum=FULL_SHARE // 1000))
 SECONDS: Final = Kind(_read_seconds, _schema(type="string", pattern=_DURATION_PATTERN, maxLength=40))
 MILLISECONDS: Final = Kind(_read_milliseconds, _schema(type="string", pattern=_DURATION_PATTERN, maxLength=40))
-COUNT: Final = Kind(_read_count, _schema(type="integer", minimum=1))
+COUNT: Final = Kind(_read_count, _schema(type="integer", minimum=1, maximum=_MOST_REQUESTS))
 LIMIT: Final = Kind(_read_limit, _schema(type="string", pattern=_PERCENT_PATTERN, maxLength=20))
 TIMES: Final = Kind(_read_times, _schema(type="number", minimum=1, maximum=100))
 APPROVAL: Final = Kind(_read_approval, _schema(enum=[True, "other"]))

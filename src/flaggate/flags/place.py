@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date, time
+from itertools import islice
+from typing import Any, Final
 
 from flaggate.errors import Mistake, closest
 
-__all__ = ["Kind", "Place", "read_list", "read_table", "show"]
+__all__ = ["Kind", "Place", "read_list", "read_table", "show", "unknown_word"]
+
+_LONGEST: Final = 60
+"""How much of a value or a key a mistake shows, in characters."""
 
 
 class Place:
-    """One place in a document. Its children share one list of mistakes."""
+    """One place in a document. It shares what was found so far with the places inside it."""
 
-    __slots__ = ("mistakes", "path", "source")
+    __slots__ = ("asked", "mistakes", "path", "source")
 
-    def __init__(self, source: str, path: str = "", mistakes: list[Mistake] | None = None) -> None:
+    def __init__(self, source: str, path: str = "", outer: Place | None = None) -> None:
         self.source = source
         self.path = path
-        self.mistakes: list[Mistake] = [] if mistakes is None else mistakes
+        self.mistakes: list[Mistake] = [] if outer is None else outer.mistakes
+        self.asked: list[tuple[str, Place]] = [] if outer is None else outer.asked
+        """The segments that audiences name, and where: only the whole document tells whether they exist."""
 
     def key(self, key: str) -> Place:
-        """The place of one key of the table that stands here."""
-        return Place(self.source, f"{self.path}.{key}" if self.path else key, self.mistakes)
+        """The place of one key of the table that stands here; quoted unless it is a bare key of TOML."""
+        written = key if len(key) <= _LONGEST and re.fullmatch("[A-Za-z0-9_-]+", key) else show(key)
+        return Place(self.source, f"{self.path}.{written}" if self.path else written, self)
 
     def item(self, index: int) -> Place:
         """The place of one item of the list that stands here; 0 is the first."""
-        return Place(self.source, f"{self.path}[{index}]", self.mistakes)
+        return Place(self.source, f"{self.path}[{index}]", self)
 
     def wrong(self, problem: str, allowed: str) -> None:
         """Note a mistake here."""
@@ -50,17 +59,44 @@ class Kind:
 
 def show(value: object) -> str:
     """A value as a person wrote it, cut after 60 characters."""
-    try:
-        text = json.dumps(value, ensure_ascii=False)
-    except TypeError:
-        text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    text = _written(value, depth=4)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _written(value: object, depth: int) -> str:
+    """Enough of the value to show: a document may hold more, and deeper, than json.dumps takes."""
+    match value:
+        case str():
+            return json.dumps(value[:_LONGEST], ensure_ascii=False)
+        case dict() if depth:
+            pairs = ((_written(key, 0), _written(item, depth - 1)) for key, item in islice(value.items(), _LONGEST))
+            return "{" + ", ".join(f"{key}: {item}" for key, item in pairs) + "}"
+        case list() if depth:
+            return "[" + ", ".join(_written(item, depth - 1) for item in islice(value, _LONGEST)) + "]"
+        case dict() | list():
+            return "..."
+        case None | bool():
+            return json.dumps(value)
+        case int() if value.bit_length() > 1000:
+            return f"a number of {value.bit_length()} bits"  # str() refuses it, or takes long
+        case date() | time():
+            return value.isoformat()
+    return str(value)
+
+
+def unknown_word(word: str, known: Sequence[str]) -> str:
+    """What is allowed in place of a word that is not known, with the one that was meant, if that is clear."""
+    meant = closest(word, known)
+    return (f'did you mean "{meant}"? ' if meant else "") + f"allowed: {', '.join(known)}"
 
 
 def read_table(
-    value: object, place: Place, kinds: Mapping[str, Kind], required: tuple[str, ...] = ()
+    value: object, place: Place, kinds: Mapping[str, Kind], *, what: str = "", required: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """Read the keys of a table that are known; unknown, missing and wrong ones become mistakes."""
+    """Read the keys of a table that are known; unknown, missing and wrong ones become mistakes.
+
+    `what` the table is called where it misses one of those `required`.
+    """
     if not isinstance(value, dict):
         place.wrong_value(value, "a table")
         return {}
@@ -71,22 +107,11 @@ def read_table(
             if read is not None:
                 found[key] = read
         else:
-            meant = closest(key, kinds)
-            hint = f'did you mean "{meant}"? ' if meant else ""
-            place.key(key).wrong(f'unknown key "{key}"', f"{hint}allowed: {', '.join(kinds)}")
+            place.key(key).wrong(f"unknown key {show(key)}", unknown_word(key, tuple(kinds)))
     for key in required:
         if key not in value:
-            place.wrong(f'"{key}" is missing', f"every {_what(place)} has one")
+            place.wrong(f'"{key}" is missing', f"every {what} has one")
     return found
-
-
-def _what(place: Place) -> str:
-    table = place.path.split(".")[0]
-    if ".guards" in place.path:
-        return "guard"
-    if ".stages" in place.path:
-        return "stage"
-    return {"flags": "flag", "segments": "segment"}.get(table, "definitions file")
 
 
 def read_list(value: object, place: Place, kind: Kind, what: str) -> tuple[Any, ...]:

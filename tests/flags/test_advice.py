@@ -1,0 +1,51 @@
+"""What `check` says about a plan without a mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flaggate.flags.advice import advice
+from flaggate.flags.document import flag_from_json, parse
+
+SEED = (Path(__file__).parent.parent / "seed.toml").read_text(encoding="utf-8")
+LAST = {"name": "everyone"}
+LIMIT = {"metric": "errors", "limit": "1%"}
+
+
+def paths_and_words(**flag: Any) -> list[tuple[str, str]]:
+    """The advice on one flag, each in its first words."""
+    read = flag_from_json("a", {"description": "A", "owner": "owner@example.com"} | flag)
+    return [(path, words[:25]) for path, words in advice({"a": read})]
+
+
+def test_the_seed_plan_is_told_of_silence_and_of_a_place() -> None:
+    assert [(path.rsplit(".", 1)[1], words) for path, words in advice(parse(SEED).flags)] == [
+        ("internal", "no min_sample: silence counts as fine here"),
+        ("manchester", "50 % of a place by user: who leaves the place leaves the stage"),
+        ("tenth", "no min_sample: silence counts as fine here"),
+    ]
+
+
+def test_a_share_of_a_place_by_account_stays_with_the_account() -> None:
+    stage = {"name": "gb", "audience": {"country": "GB"}, "share": 10, "min_sample": 1}
+    assert paths_and_words(unit="account", stages=[stage, LAST], guards=[LIMIT]) == []
+    assert paths_and_words(stages=[stage, LAST], guards=[LIMIT]) == [("flags.a.stages.gb", "10 % of a place by user: ")]
+
+
+def test_a_stage_without_a_rollback_guard_and_one_that_lets_in_nobody() -> None:
+    stages = [{"name": "none", "share": 0, "min_sample": 1}, LAST]
+    assert paths_and_words(stages=stages, guards=[LIMIT | {"on_breach": "hold"}]) == [
+        ("flags.a.stages.none", "a share of 0 lets in nobo"),
+        ("flags.a.stages.none", "no rollback guard is judg"),
+        ("flags.a.stages.everyone", "no rollback guard is judg"),
+    ]
+
+
+def test_an_attribute_that_looks_misspelt() -> None:
+    stages = [{"name": "gb", "audience": {"contry": "GB", "seats": 3}, "min_sample": 1}, LAST]
+    assert paths_and_words(stages=stages, guards=[LIMIT], deny={"acount": "x"}) == [
+        ("flags.a.deny.acount", '"acount" is taken for one'),
+        ("flags.a.stages.gb.audience.contry", '"contry" is taken for one'),
+    ]
+    assert paths_and_words(audience={"regoin": "x"}) == [("flags.a.audience.regoin", '"regoin" is taken for one')]

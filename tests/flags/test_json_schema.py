@@ -1,0 +1,117 @@
+"""The JSON Schema for editors never refuses what `parse` takes."""
+
+from __future__ import annotations
+
+import copy
+import json
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from tests.flags import strategies
+
+from flaggate.errors import DocumentError
+from flaggate.flags.document import json_schema, parse
+
+WRONG = Path(__file__).parent / "wrong"
+VALIDATOR = Draft202012Validator(json_schema())
+
+ONLY_PARSE_KNOWS = {
+    "duplicate-stages.toml",
+    "falling-share.toml",
+    "last-stage-with-conditions.toml",
+    "members-file-missing.toml",
+    "members-file-not-utf8.toml",
+    "naive-moment.toml",
+    "no-control-in-plan.toml",
+    "stage-without-condition.toml",
+    "unknown-segment.toml",
+}
+"""What one table says about another, what a text means, and what other files hold."""
+
+NO_DOCUMENT = {
+    "beyond-numbers.toml",
+    "half-a-character.json",
+    "latin-1.toml",
+    "syntax.json",
+    "syntax.toml",
+    "twice.json",
+    "twice.toml",
+}
+"""These never become a document that a schema could see."""
+
+
+def document_in(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return json.loads(text)
+    return json.loads(json.dumps(tomllib.loads(text), default=date.isoformat))
+
+
+def is_parsed(document: Any) -> bool:
+    try:
+        parse(json.dumps(document), syntax="json")
+    except DocumentError:
+        return False
+    return True
+
+
+def test_is_a_schema() -> None:
+    Draft202012Validator.check_schema(json_schema())
+    assert json.loads(json.dumps(json_schema())) == json_schema()
+
+
+def test_takes_the_seed_plan() -> None:
+    VALIDATOR.validate(document_in(Path(__file__).parent.parent / "seed.toml"))
+
+
+@given(strategies.definitions())
+def test_takes_every_document_without_a_mistake(document: dict[str, Any]) -> None:
+    VALIDATOR.validate(document)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(WRONG.glob("*.*")) if path.name not in NO_DOCUMENT | {"expected.toml", "latin-1.txt"}],
+    ids=lambda path: path.name,
+)
+def test_refuses_the_wrong_files_but_for_what_only_parse_knows(path: Path) -> None:
+    assert VALIDATOR.is_valid(document_in(path)) == (path.name in ONLY_PARSE_KNOWS)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all keys and items."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, item in pairs for found in [(*path, key), *places(item, (*path, key))]]
+
+
+_JUNK: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, False, 0, 1, -1, 2.5, 1e3, "", " ", "x", "UK", "1%", "1h", "24:00", [], {}, [[]], [{}], {"not": 1}]
+)
+_KEYS = st.sampled_from(
+    ["Name", "share", "soak", "segment", "groups", "audience", "limit", "slower_than", "x y", "unit"]
+)
+
+
+@given(strategies.definitions().filter(bool), st.data())
+def test_refuses_nothing_that_parse_takes(document: dict[str, Any], data: st.DataObject) -> None:
+    mutated = copy.deepcopy(document)
+    for _ in range(data.draw(st.integers(1, 2))):
+        *outer, key = data.draw(st.sampled_from(places(mutated) or [("flags",)]))
+        table = mutated
+        for step in outer:
+            table = table[step]
+        match data.draw(st.sampled_from(["drop", "rename", "replace"])):
+            case "rename" if isinstance(table, dict) and key in table:
+                table[data.draw(_KEYS)] = table.pop(key)
+            case "drop" if not isinstance(table, dict) or key in table:
+                del table[key]
+            case _:
+                table[key] = copy.deepcopy(data.draw(_JUNK))  # the next round may write into it
+    if is_parsed(mutated):
+        VALIDATOR.validate(mutated)
