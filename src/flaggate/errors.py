@@ -68,7 +68,8 @@ class MoveError(FlaggateError):
         self.verb = verb
         self.why = why
         self.legal = tuple(legal)
-        super().__init__(f"{flag}: cannot {verb}: {why}. Legal now: {', '.join(self.legal)}.")
+        instead = "" if verb in self.legal else f" Legal now: {', '.join(self.legal)}."
+        super().__init__(f"{flag}: cannot {verb}: {why}.{instead}")
 
 
 class RevisionError(FlaggateError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+
 from tests.cli.conftest import PLAN, Terminal
 
 SWITCH = '[flags.dark-mode]\ndescription = "Dark"\nowner = "owner@example.com"\n'

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.cli.conftest import Terminal
 
 
@@ -91,6 +92,14 @@ def test_explain(applied: Terminal) -> None:
     ]
     found = applied.json("explain", "new-invoicing", "--group", "alpha", "--group", "beta")
     assert (found["is_on"], found["reason"], found["stage"]) == (True, "stage", "beta")
+
+
+def test_explain_a_key_that_no_encoding_knows(applied: Terminal) -> None:
+    applied("start", "new-invoicing")
+    for _ in range(3):
+        applied("advance", "new-invoicing", "--reason", "go")
+    found = applied.json("explain", "new-invoicing", "--user", "half \ud800")
+    assert (found["is_on"], found["reason"]) == (False, "fault")
 
 
 def test_explain_own_attributes(terminal: Terminal, write: Callable[[str], str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.cli.conftest import OWNER, Terminal
 
 
@@ -31,7 +32,7 @@ def test_rollback_and_restart(applied: Terminal) -> None:
     applied("start", "new-invoicing")
     applied("rollback", "new-invoicing")
     applied("restart", "new-invoicing", code=1)
-    assert "needs a reason" in applied.err
+    assert applied.err == "new-invoicing: cannot restart: it needs a reason. Say --reason WHY.\n"
     assert applied.json("restart", "new-invoicing", "--reason", "mended")["attempt"] == 2
 
 

@@ -8,10 +8,10 @@ import sys
 from typing import Any
 
 import pytest
-from tests import oracle
 
 from flaggate.cli.demo import command
 from flaggate.cli.main import run
+from tests import oracle
 
 STAGE_OF_ROW = {
     "draft": 0, "internal": 1, "manchester": 2, "beta": 3, "tenth": 4, "tenth, killed": 0, "tenth, unkilled": 4,

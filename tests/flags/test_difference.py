@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from tests.flags import strategies
 
 from flaggate.flags.canonical import flag_to_json
 from flaggate.flags.difference import Change, difference
 from flaggate.flags.document import flag_from_json
+from tests.flags import strategies
 
 PLAN: dict[str, Any] = {
     "description": "Search by meaning",

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flags import strategies
-from tests.flags.toml_text import toml_text
 
 from flaggate.errors import DocumentError
 from flaggate.flags.audience import Condition
@@ -20,6 +18,8 @@ from flaggate.flags.canonical import flag_to_json, segment_to_json
 from flaggate.flags.difference import difference
 from flaggate.flags.document import Definitions, flag_from_json, parse, segment_from_json
 from flaggate.flags.model import Flag, Guard, Segment, Stage, guards_judged_in, segments_asked
+from tests.flags import strategies
+from tests.flags.toml_text import toml_text
 
 SEED = (Path(__file__).parent.parent / "seed.toml").read_text(encoding="utf-8")
 DAY = 24 * 3600

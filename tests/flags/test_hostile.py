@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.flags import strategies
-from tests.flags.toml_text import toml_text
 
 from flaggate.errors import DocumentError, Mistake
 from flaggate.flags.document import Definitions, flag_from_json, parse, segment_from_json
 from flaggate.flags.place import show
+from tests.flags import strategies
+from tests.flags.toml_text import toml_text
 
 
 def mistakes_in(text: str, syntax: Any = "json") -> tuple[Mistake, ...]:

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from tests.flags import strategies
 
 from flaggate.errors import DocumentError
 from flaggate.flags.document import json_schema, parse
+from tests.flags import strategies
 
 WRONG = Path(__file__).parent / "wrong"
 VALIDATOR = Draft202012Validator(json_schema())

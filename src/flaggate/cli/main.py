@@ -96,7 +96,8 @@ def run(args: Sequence[str]) -> int:
         if "--json" in args:
             print_json({"error": str(error), "kind": type(error).__name__})
         else:
-            click.echo(str(error), err=True)
+            is_reason_missing = isinstance(error, MoveError) and error.why.endswith("needs a reason")
+            click.echo(f"{error} Say --reason WHY." if is_reason_missing else str(error), err=True)
         return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1)
     return result if isinstance(result, int) else DONE
 

@@ -14,9 +14,10 @@ __all__ = ["BUCKETS", "EXPRESSION", "bucket", "fingerprint", "murmur3", "prefix"
 
 BUCKETS: Final = 100_000
 
-murmur3 = mmh3.hash
+# Of bytes, never of str: mmh3 takes the process down on half a character ("\ud800"), which str.encode refuses.
+murmur3 = mmh3.mmh3_32_uintdigest
 
-EXPRESSION: Final = "murmur3(prefix + {key}, 0, False) * 100_000 >> 32"
+EXPRESSION: Final = "murmur3((prefix + {key}).encode()) * 100_000 >> 32"
 """`bucket` as source, for the functions that `flaggate.decide.compile` writes: `key` is an expression."""
 
 
@@ -26,8 +27,12 @@ def prefix(salt: str) -> str:
 
 
 def bucket(salt: str, key: str) -> int:
-    """The place of a unit, 0..99 999: in if it is below the share in thousandths of a percent."""
-    return murmur3(prefix(salt) + key, 0, False) * BUCKETS >> 32
+    """The place of a unit, 0..99 999: in if it is below the share in thousandths of a percent.
+
+    Raises:
+        UnicodeEncodeError: for text that UTF-8 cannot hold.
+    """
+    return murmur3((prefix(salt) + key).encode()) * BUCKETS >> 32
 
 
 def fingerprint(text: str) -> str:

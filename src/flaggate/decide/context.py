@@ -16,8 +16,10 @@ def _key(value: object) -> str | None:
     """A unit's key as text. Empty text is what many apps call nobody."""
     if value is None or value == "":
         return None
+    if issubclass(type(value), str):
+        return str.__str__(value)  # a "safe" string or an enum's member as the text itself
     if isinstance(value, str):
-        return str(value)  # a subclass (a lazy or "safe" string) as the text itself
+        return str(value)  # a proxy of text (lazy, or of this request) as what it stands for now
     from uuid import UUID  # only a key that is no text needs it
 
     if isinstance(value, (int, UUID)) and not isinstance(value, bool):
@@ -81,11 +83,12 @@ class Context:
         ip: str | None = None,
         attributes: Mapping[str, Any] | None = None,
     ) -> None:
-        _set_user(self, user if user.__class__ is str and user else _key(user))
-        _set_account(self, account if account.__class__ is str and account else _key(account))
-        _set_visitor(self, visitor if visitor.__class__ is str and visitor else _key(visitor))
+        # type(), not __class__: a lazy object gives its target's class there.
+        _set_user(self, user if type(user) is str and user else _key(user))
+        _set_account(self, account if type(account) is str and account else _key(account))
+        _set_visitor(self, visitor if type(visitor) is str and visitor else _key(visitor))
         _set_staff(self, staff is True)
-        _set_groups(self, groups if groups.__class__ is frozenset else _group_set(groups))
+        _set_groups(self, groups if type(groups) is frozenset else _group_set(groups))
         _set_tier(self, tier)
         _set_city(self, city)
         _set_city_id(self, city_id)

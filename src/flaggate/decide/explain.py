@@ -34,9 +34,12 @@ class Explanation:
 
 
 def explain(flag: Flag, rollout: Rollout, context: Context, segments: Mapping[str, Segment]) -> Explanation:
-    """Decide, and say how: kill, deny, status, then stages 1..current in order."""
-    decision = compile_flag(flag, rollout, segments).decide(context)
-    return Explanation(decision, tuple(_steps(flag, rollout, context, segments, decision)))
+    """Decide, and say how: kill, deny, status, then stages 1..current in order. Raises nothing."""
+    try:
+        decision = compile_flag(flag, rollout, segments).decide(context)
+        return Explanation(decision, tuple(_steps(flag, rollout, context, segments, decision)))
+    except Exception as error:  # the decision of an app would be a fault, for the same reason
+        return Explanation(Decision(flag.name, False, "fault"), (f"a rule failed: {error!r}",))
 
 
 def grouped(number: int) -> str:
@@ -74,7 +77,8 @@ def _stage(flag: Flag, rollout: Rollout, stage: Stage, context: Context, segment
     prefix = f"{words}, " if stage.audience else ""
     key = getattr(context, flag.unit)
     if key is None:
-        return f"{prefix}but a share of {percent(stage.share_thousandths)} % needs a {flag.unit}, and there is none"
+        unit = "an account" if flag.unit == "account" else f"a {flag.unit}"
+        return f"{prefix}but a share of {percent(stage.share_thousandths)} % needs {unit}, and there is none"
     place = bucket(flag.cohort or rollout.salt, key)
     is_in = "is" if place < stage.share_thousandths else "is not"
     return f"{prefix}bucket {grouped(place)} {is_in} below {grouped(stage.share_thousandths)}"
@@ -86,10 +90,11 @@ def _ask(audience: Audience, context: Context, segments: Mapping[str, Segment]) 
         return True, "everyone, yes"
     failed = []
     for table in audience:
-        answers = [(condition, compile_condition(condition, segments)(context)) for condition in table]
-        if all(matches for _, matches in answers):
-            return True, ", ".join(_value(condition, context) for condition in table) + ", yes"
-        failed.append(next(_value(condition, context) for condition, matches in answers if not matches))
+        # As the flag does, ask no condition after one that fails.
+        failing = next((c for c in table if not compile_condition(c, segments)(context)), None)
+        if failing is None:
+            return True, ", ".join(dict.fromkeys(_value(c, context) for c in table)) + ", yes"
+        failed.append(_value(failing, context))
     return False, ", ".join(dict.fromkeys(failed)) + ", no"
 
 

@@ -28,6 +28,8 @@ __all__ = [
     "current_stage",
     "legal_verbs",
     "move",
+    "rollout_from_json",
+    "rollout_to_json",
     "unguarded_stages",
 ]
 
@@ -154,8 +156,8 @@ def rollout_from_json(written: Mapping[str, Any]) -> Rollout:
 
 
 def current_stage(flag: Flag, rollout: Rollout) -> Stage | None:
-    """The stage where the rollout stands or stood last."""
-    return flag.stages[rollout.stage - 1] if rollout.stage else None
+    """The stage where the rollout stands or stood last; None = none, or one that an edit took away since."""
+    return flag.stages[rollout.stage - 1] if 0 < rollout.stage <= len(flag.stages) else None
 
 
 def unguarded_stages(flag: Flag) -> tuple[str, ...]:
@@ -172,6 +174,10 @@ def unguarded_stages(flag: Flag) -> tuple[str, ...]:
 
 class _RefusalError(Exception):
     """Why a transition is not taken; `move` adds who, what and what is legal."""
+
+
+def _has_reason(act: Act) -> bool:
+    return bool(act.reason and act.reason.strip())
 
 
 def _needs_owner(rollout: Rollout, act: Act) -> Rollout:
@@ -204,7 +210,7 @@ def _begin(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
 def _advance(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
     rollout = _needs_owner(rollout, act)
     passed = declared_conditions(flag.stages[rollout.stage - 1], act.at)
-    if passed and not act.reason:
+    if passed and not _has_reason(act):
         raise _RefusalError(f"this passes over {', '.join(passed)}; it needs a reason")
     return _enter(flag, rollout, rollout.stage + 1, act)
 
@@ -215,9 +221,9 @@ def _step_back(_flag: Flag, rollout: Rollout, act: Act) -> Rollout:
     return replace(rollout, status=Status.PAUSED, stage=rollout.stage - 1, attempt=rollout.attempt + 1, since=act.at)
 
 
-def _to(status: Status) -> Callable[[Flag, Rollout, Act], Rollout | None]:
-    def change(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
-        return None if rollout.status is status else replace(rollout, status=status, since=act.at)
+def _to(status: Status) -> Callable[[Flag, Rollout, Act], Rollout]:
+    def change(_flag: Flag, rollout: Rollout, act: Act) -> Rollout:
+        return replace(rollout, status=status, since=act.at)
 
     return change
 
@@ -344,5 +350,5 @@ def _check(act: Act, its: _Move, rollout: Rollout) -> None:
     if rollout.killed and its.grows:
         raise _RefusalError("it is killed; unkill comes first")
     already_done = act.verb is Verb.UNKILL and not rollout.killed
-    if its.needs_reason and not act.reason and not already_done:
+    if its.needs_reason and not _has_reason(act) and not already_done:
         raise _RefusalError("it needs a reason")

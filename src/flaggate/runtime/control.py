@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -91,7 +91,7 @@ class Control:
         while True:
             record = read_flag(self.store, name)
             if expected_version is not None and record.version != expected_version and verb not in _MUST_WIN:
-                raise OvertakenError(name, self.store.history(name, limit=record.version - expected_version))
+                raise self._overtaken("flag", name, expected_version)
             act = Act(verb, actor, self._now(), reason or None, owner, deputies)
             moved = move(record.flag, record.rollout, act)
             if moved is None:
@@ -102,7 +102,7 @@ class Control:
             except ConflictError as lost:
                 if verb in _MUST_WIN:
                     continue
-                raise OvertakenError(name, self.store.history(name, limit=max(1, lost.found - lost.expected))) from lost
+                raise self._overtaken("flag", name, record.version) from lost
             return Outcome(record.flag, rollout, event, revision)
 
     def apply(
@@ -141,7 +141,7 @@ class Control:
         try:
             revision = self.store.commit(plan.writes, plan.events)
         except ConflictError as lost:
-            raise OvertakenError(lost.name, self.store.history(lost.name, limit=1)) from lost
+            raise self._overtaken(lost.kind, lost.name, plan.versions.get((lost.kind, lost.name), 0)) from lost
         return Applied(tuple(plan.events), kept, revision)
 
     def applied_fingerprint(self) -> str | None:
@@ -149,11 +149,25 @@ class Control:
         row = self.store.get("definitions", DEFINITIONS_ROW)
         return None if row is None or row.document is None else str(row.document["fingerprint"])
 
+    def _overtaken(self, kind: str, name: str, seen: int) -> OvertakenError:
+        """What was done to a row since it was seen at that version: each write of it has one event."""
+        while True:
+            changes = self.store.changes()
+            versions: dict[str, int] = {row.kind: row.version for row in changes.rows if row.name == name}
+            count = max(0, versions.get(kind, seen) - seen)
+            namesakes = sum(version for other, version in versions.items() if other != kind)
+            found = self.store.history(name, limit=count + namesakes)
+            if self.store.revision() == changes.revision:  # else somebody wrote in between: look again
+                break
+        events = [event for event in found if event.kind == kind]
+        return OvertakenError(name, events[max(0, len(events) - count) :])
+
 
 class _Plan:
     """The writes and events that an apply comes to."""
 
-    def __init__(self, rows: Iterable[Row], actor: str, at: datetime, reason: str | None) -> None:
+    def __init__(self, rows: Sequence[Row], actor: str, at: datetime, reason: str | None) -> None:
+        self.versions: dict[tuple[str, str], int] = {(row.kind, row.name): row.version for row in rows}
         self.rows = {(row.kind, row.name): row for row in rows if row.document is not None}
         self.records = {row.name: record_of(row) for row in self.rows.values() if row.kind == "flag"}
         self.segments = {row.name: segment_of(row) for row in self.rows.values() if row.kind == "segment"}
@@ -214,9 +228,8 @@ class _Plan:
             self.removed.add(name)
             self.writes.append(Write("flag", name, record.version, None))
             self._event("flag", name, PRUNE, rollout_to_json(record.rollout), None, _difference(record.flag, None))
-        asked = {name: segments_asked(r.flag) for name, r in self.records.items() if name not in self.removed}
         for name, segment in sorted(self.segments.items()):
-            if name not in definitions.segments and not any(name in segments for segments in asked.values()):
+            if name not in definitions.segments:  # so no flag asks for it: those that stay are in the definitions too
                 self.writes.append(Write("segment", name, self.rows["segment", name].version, None))
                 self._event("segment", name, PRUNE, _segment_summary(segment), None, {"touches": []})
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from flaggate.decide.bucket import fingerprint
-from flaggate.errors import DocumentError, Mistake, RevisionError
+from flaggate.errors import DocumentError, Mistake, OvertakenError, RevisionError
 from flaggate.flags.document import Definitions, parse
 from flaggate.runtime.control import Applied, Control
 
@@ -18,14 +18,13 @@ _Stamp: TypeAlias = tuple[int, ...] | None
 
 
 class Loaded:
-    """A definitions file that was read: what it declares, its fingerprint, and the files it came from."""
+    """A definitions file that was read: what it declares, and its fingerprint."""
 
-    __slots__ = ("definitions", "fingerprint", "stamps")
+    __slots__ = ("definitions", "fingerprint")
 
-    def __init__(self, definitions: Definitions, text: str, stamps: dict[Path, _Stamp]) -> None:
+    def __init__(self, definitions: Definitions, text: str) -> None:
         self.definitions = definitions
         self.fingerprint = fingerprint(text)
-        self.stamps = stamps
 
 
 def load(path: str | os.PathLike[str]) -> Loaded:
@@ -38,6 +37,7 @@ def load(path: str | os.PathLike[str]) -> Loaded:
 
 
 def _load(path: Path, stamps: dict[Path, _Stamp]) -> Loaded:
+    """Read as `load` does, and put the stamp of each file into `stamps`, whatever comes of it."""
     texts: list[str] = []
 
     def read(name: Path) -> str:
@@ -53,7 +53,7 @@ def _load(path: Path, stamps: dict[Path, _Stamp]) -> Loaded:
         raise DocumentError([mistake]) from error
     syntax = "json" if path.suffix == ".json" else "toml"
     definitions = parse(text, source=str(path), syntax=syntax, read_file=lambda name: read(path.parent / name))  # type: ignore[arg-type]  # a Literal by the line above
-    return Loaded(definitions, "\0".join(texts), stamps)
+    return Loaded(definitions, "\0".join(texts))
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -73,43 +73,47 @@ class DefinitionsFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self.problem: str | None = None
+        """Why the file, as it was read last, is not taken; what is in the store stays."""
         self._examined: dict[Path, _Stamp] | None = None
         """The files as they were when read last."""
         self._seen: dict[Path, _Stamp] | None = None
         """The files as they were at the poll before, if that differs."""
+        self._refused_at: int | None = None
+        """The store's revision at which a rollout in progress did not take the file."""
 
     def step(self, control: Control) -> Applied | None:
-        """Apply the file if it changed. A file with mistakes raises once and is looked at again when it changes.
+        """Apply the file if it changed. One that is not taken is a `problem`, and is looked at again when it changes.
+
+        A refusal names what to do first, so a refused file is looked at again too when anything in the store changed.
 
         Raises:
-            DocumentError, RevisionError: The file is not taken; what is in the store stays.
-            StoreError, OvertakenError: Tried again at the next step.
+            StoreError: Tried again at the next step.
         """
-        if self._examined is not None:
-            stamps = {path: _stamp(path) for path in self._examined}
-            if stamps == self._examined:
-                self._seen = None
-                return None
-            if stamps != self._seen:
-                self._seen = stamps
-                return None
-        stored = control.applied_fingerprint()
-        stamps = {}
+        if self._examined is not None and not self._has_changed(self._examined, control):
+            return None
+        stored, revision = control.applied_fingerprint(), control.store.revision()
+        stamps: dict[Path, _Stamp] = {}
+        self._refused_at = self.problem = applied = None
         try:
             loaded = _load(self.path, stamps)
-        except DocumentError:
-            self._examined = stamps
-            raise
-        if loaded.fingerprint == stored:
-            self._examined = stamps
-            return None
-        return self._apply(control, loaded)
-
-    def _apply(self, control: Control, loaded: Loaded) -> Applied:
-        try:
-            applied = control.apply(loaded.definitions, actor=f"file {self.path.name}", fingerprint=loaded.fingerprint)
-        except RevisionError:
-            self._examined = loaded.stamps
-            raise
-        self._examined = loaded.stamps
+            if loaded.fingerprint != stored:
+                actor = f"file {self.path.name}"
+                applied = control.apply(loaded.definitions, actor=actor, fingerprint=loaded.fingerprint)
+        except OvertakenError:
+            return None  # perhaps by another process with the same file: the next step will tell
+        except RevisionError as error:
+            self._refused_at, self.problem = revision, f"{self.path} is not taken: {error}"
+        except DocumentError as error:
+            self.problem = str(error)
+        self._examined = stamps
         return applied
+
+    def _has_changed(self, examined: dict[Path, _Stamp], control: Control) -> bool:
+        """Whether the files are others than those examined, and have stood still since the step before."""
+        stamps = {path: _stamp(path) for path in examined}
+        if stamps == examined:
+            self._seen = None
+            return self._refused_at is not None and control.store.revision() != self._refused_at
+        is_still, self._seen = stamps == self._seen, stamps
+        return is_still

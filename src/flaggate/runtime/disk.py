@@ -59,23 +59,34 @@ class OffSwitch:
 
     def __init__(self, directory: Path | None) -> None:
         self.path = None if directory is None else directory / "off"
-        self._stamp: tuple[int, int] | None = None
+        self.problem: str | None = None
+        """Why nobody can tell whether there is an `off` file; what was known of it stays."""
+        self._stamp: tuple[int, ...] | None = None
         self._from_file: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
         """The flags that are off in this process, `*` for all; one stat, and a read where the file changed."""
         if self.path is not None:
+            self._look(self.path)
+        return self._from_file | _names(os.environ.get("FLAGGATE_OFF", ""))
+
+    def _look(self, path: Path) -> None:
+        self.problem = None
+        try:
+            found = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            self._from_file, self._stamp = frozenset(), None
+            return
+        except OSError as error:  # a directory that this user may not enter is no wish to turn everything off
+            self.problem = f"nobody can tell whether there is an off file: {error}"
+            return
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if stamp != self._stamp:
             try:
-                found = self.path.stat()
-                stamp = (found.st_mtime_ns, found.st_size)
-                if stamp != self._stamp:
-                    self._from_file = _names(self.path.read_text(encoding="utf-8")) or frozenset({EVERYTHING})
-                    self._stamp = stamp
-            except FileNotFoundError:
-                self._from_file, self._stamp = frozenset(), None
+                self._from_file = _names(path.read_text(encoding="utf-8")) or frozenset({EVERYTHING})
+                self._stamp = stamp
             except (OSError, ValueError):
                 self._from_file, self._stamp = frozenset({EVERYTHING}), None
-        return self._from_file | _names(os.environ.get("FLAGGATE_OFF", ""))
 
 
 def _names(text: str) -> frozenset[str]:

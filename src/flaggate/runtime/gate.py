@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -31,6 +32,9 @@ __all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
 
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
+
+_MOST_NAMES: Final = 1000
+"""So many names are counted and said, whatever is asked: never a leak."""
 
 
 class Health(NamedTuple):
@@ -68,10 +72,13 @@ class Gate:
         self._said: set[str] = set()
         self._is_closed = False
         self._made_puller: Puller | None = None
-        self._keeper: Keeper | None
-        self._is_on: Mapping[str, Callable[[Context], bool]]
-        self._decide: Mapping[str, Callable[[Context], Decision]]
-        self._begin_anew()
+        self._snapshot: Snapshot | None = None
+        self._is_on: Mapping[str, Callable[[Context], bool]] = {}
+        self._decide: Mapping[str, Callable[[Context], Decision]] = {}
+        self._keeper: Keeper | None = None
+        self._is_begun = False
+        self._is_pull_held = False
+        self._make_locks()
         _gates.add(self)
 
     @classmethod
@@ -114,8 +121,8 @@ class Gate:
             return self.decide(name).is_on
         try:
             return self._is_on[name](context)
-        except Exception as error:  # a flag that is not there, a rule that failed, or the first question
-            return self._without_table(name, context, error).is_on
+        except Exception:  # a flag that is not there, a rule that failed, or the first question
+            return self._from(self._begun(), name, context).is_on
 
     def decide(self, name: str, context: Context | None = None) -> Decision:
         """The decision with its reason; otherwise as `is_on`. Never raises."""
@@ -126,21 +133,25 @@ class Gate:
             context = NOBODY
         try:
             return self._decide[name](context)
-        except Exception as error:
-            return self._without_table(name, context, error)
+        except Exception:  # as in is_on
+            return self._from(self._begun(), name, context)
 
     def decisions(self, context: Context | None = None) -> dict[str, Decision]:
         """The decisions of all flags, by name."""
-        return {name: self.decide(name, context) for name in sorted(self._begun().entries)}
+        visit = self._visit.get() if context is None else None
+        if visit is not None:
+            return {name: visit.decide(name) for name in sorted(visit.snapshot.entries)}
+        snapshot, asking = self._begun(), NOBODY if context is None else context
+        return {name: self._from(snapshot, name, asking) for name in sorted(snapshot.entries)}
 
     def explain(self, name: str, context: Context | None = None) -> Explanation:
         """The decision with the steps to it, in words."""
         from flaggate.decide.explain import Explanation, explain  # a person asks; no request does
         from flaggate.stores.record import record_of
 
-        snapshot = self._begun()
+        visit = self._visit.get() if context is None else None
+        snapshot = self._begun() if visit is None else visit.snapshot
         if context is None:
-            visit = self._visit.get()
             context = NOBODY if visit is None else visit.context
         decision = self._from(snapshot, name, context)
         row = snapshot.rows.get(("flag", name))
@@ -148,8 +159,8 @@ class Gate:
             return Explanation(decision, (f"there is no flag {name}",))
         if snapshot.is_off(name):
             return Explanation(decision, ("kill: yes, in this process (FLAGGATE_OFF or the off file)",))
-        if decision.reason == "fault":
-            return Explanation(decision, ("a rule failed; the log says which",))
+        if (problem := snapshot.entries[name].problem) is not None:
+            return Explanation(decision, (problem,))
         record = record_of(row)
         return explain(record.flag, record.rollout, context, snapshot.segments)
 
@@ -159,17 +170,11 @@ class Gate:
 
     def health(self) -> Health:
         """How this process is doing."""
-        puller, keeper = self._puller, self._keeper
+        snapshot, keeper = self._snapshot, self._keeper
+        revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
-        return Health(puller.snapshot.revision, is_alive, puller.problem, dict(self._unknown), dict(self._faults))
-
-    def _without_table(self, name: str, context: Context, error: Exception) -> Decision:
-        """The answer where the table of this process gave none."""
-        if not self._is_begun:
-            return self._from(self._begun(), name, context)
-        if name in self._decide:
-            return self._fault(name, context, error)
-        return self._unknown_flag(name)
+        problem = self._puller.problem or (None if keeper is None else keeper.failure)
+        return Health(revision, is_alive, problem, dict(self._unknown), dict(self._faults))
 
     def _from(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
@@ -182,22 +187,23 @@ class Gate:
             return self._fault(name, context, error)
 
     def _unknown_flag(self, name: str) -> Decision:
-        self._unknown[name] += 1
-        self._say_once(f"flag {name!r} is not in {self.store.url}; it is off")
+        _count(self._unknown, name)
+        if self._snapshot is None or not self._snapshot.revision:
+            self._say_once(f"flag {name!r} is off: nothing was ever seen of {self.store.url}")
+        else:
+            self._say_once(f"flag {name!r} is not in {self.store.url}; it is off")
         return Decision(name, False, "unknown")
 
     def _fault(self, name: str, context: object, error: Exception) -> Decision:
-        self._faults[name] += 1
+        _count(self._faults, name)
         what = repr(error) if isinstance(context, Context) else f"it was asked with {context!r}, not with a Context"
         self._say_once(f"flag {name!r} failed and is off: {what}")
         return Decision(name, False, "fault")
 
     def _say_once(self, message: str) -> None:
-        if message not in self._said and len(self._said) < 1000:  # never a leak, whatever is asked
-            from logging import getLogger  # 4 ms that only trouble needs
-
+        if message not in self._said and len(self._said) < _MOST_NAMES:
             self._said.add(message)
-            getLogger("flaggate").error(message)
+            _say(message)
 
     # --- keeping up -------------------------------------------------------------------------
 
@@ -206,103 +212,162 @@ class Gate:
         if self._made_puller is None:
             from flaggate.runtime.pull import Puller  # reads, validates and compiles: 60 ms, at the first question
 
-            self._made_puller = Puller(self.store, self._definitions, self._directory, self._say_once)
+            with self._begin_lock:
+                if self._made_puller is None:  # the keeper and the first question may both come for it
+                    self._made_puller = Puller(self.store, self._definitions, self._directory, _say)
         return self._made_puller
 
     def refresh(self) -> None:
         """Take over what changed, now and in this thread: for scripts and tests without a keeper."""
         self.pull()
-        self._is_begun = True
+        self._begun()
 
     def pull(self) -> None:
         """One round of the keeper. Raises nothing; what went wrong is in `health`."""
         with self._pull_lock:
-            self._publish(self._puller.pull())
-            self._is_ready.set()
+            puller = self._puller
+            if puller.look_off() and self._is_ready.is_set():
+                self._publish(puller.snapshot)  # a kill by environment or file does not wait for the store
+            snapshot = puller.pull()
+            with self._begin_lock:
+                self._publish(snapshot)
+                self._is_ready.set()
+            puller.keep_copy()  # last: a kill does not wait for the disk
 
     def _publish(self, snapshot: Snapshot) -> None:
         self._is_on = snapshot.is_on
         self._decide = snapshot.decide
+        self._snapshot = snapshot  # last: what `health` reports is served already
 
     def _begun(self) -> Snapshot:
-        """The snapshot. The first question of a process starts the keeper and waits for it, but not on an event loop."""
-        if self._is_begun:
-            return self._puller.snapshot
-        with self._begin_lock:
-            if self._keeper is None and not self._is_begun:
-                if self._background:
-                    self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
-                else:
-                    self.pull()
-        if not _is_on_event_loop():
-            self._is_ready.wait(FIRST_WAIT_SECONDS)
-        with self._begin_lock:
-            if not self._is_begun and not self._is_ready.is_set():
+        """The snapshot that answers."""
+        if self._is_begun and self._snapshot is not None:
+            return self._snapshot
+        return self._begin()
+
+    def _begin(self) -> Snapshot:
+        """The first question of a process starts the keeper and waits for it, but not on an event loop."""
+        if not self._is_closed:
+            has_keeper = self._start_keeper()
+            if not has_keeper and not self._is_ready.is_set():
+                self.pull()
+            elif not _is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
                 self._say_once(f"{self.store.url} has not answered yet; answering from what is known")
-                self._publish(self._puller.without_store())
+        known = None if self._is_ready.is_set() else self._puller.without_store()
+        with self._begin_lock:
+            if known is not None and not self._is_ready.is_set():
+                self._publish(known)
             self._is_begun = True
-        return self._puller.snapshot
+            assert self._snapshot is not None  # published here, or by the pull that is ready
+            return self._snapshot
+
+    def _start_keeper(self) -> bool:
+        """Whether a keeper runs now."""
+        if not self._background:
+            return False
+        try:
+            with self._begin_lock:
+                if self._keeper is None:
+                    self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+        except RuntimeError as error:  # no thread is to be had: too many, or the interpreter ends
+            self._say_once(f"no thread keeps the flags up to date: {error}")
+        return self._keeper is not None
 
     def close(self) -> None:
         """Stop the keeper and let go of the store. Answers stay as they are."""
-        self._is_closed = self._is_begun = True
+        with self._begin_lock:
+            self._is_closed = True
         if self._keeper is not None:
             self._keeper.stop()
         self.store.close()
 
     # --- forks ------------------------------------------------------------------------------
 
-    def _begin_anew(self) -> None:
-        """As before the first question of a process; the snapshot stays, in case the store does not answer."""
-        self._is_begun = self._is_closed
+    def _make_locks(self) -> None:
         self._is_ready = threading.Event()
         self._begin_lock = threading.Lock()
-        self._pull_lock = threading.Lock()
+        """Guards what the first question and the keeper both set; held for moments only."""
+        self._pull_lock = threading.RLock()  # a log handler may ask a flag while a pull says something
+
+    def _before_fork(self) -> None:
+        # Between two rounds if possible: nothing half imported, nothing half written. Not for ever: the store may hang.
+        self._is_pull_held = self._pull_lock.acquire(timeout=1.0)
+        self.store.before_fork()
+
+    def _after_fork(self, *, in_child: bool) -> None:
+        if in_child:
+            self._begin_anew()
+        elif self._is_pull_held:
+            self._pull_lock.release()
+        self.store.after_fork(in_child=in_child)
+
+    def _begin_anew(self) -> None:
+        """As before the first question of a process; the snapshot stays, in case the store does not answer."""
+        self._make_locks()
         self._keeper = None
-        self._is_on = {}
-        self._decide = {}
+        self._unknown.clear()
+        self._faults.clear()
         if self._made_puller is not None:
             self._made_puller.forked()
+        self._is_begun = False
+        self._is_on = {}
+        self._decide = {}
 
 
 _gates: weakref.WeakSet[Gate] = weakref.WeakSet()
+_fork_lock = threading.Lock()
+"""One fork at a time, or two threads would mix up what each has to let go of."""
 _forking: list[Gate] = []
 
 
 def _before_fork() -> None:
-    _forking[:] = list(_gates)
-    for gate in _forking:
-        gate.store.before_fork()
+    _fork_lock.acquire()
+    for gate in list(_gates):
+        _forking.append(gate)
+        gate._before_fork()
 
 
-def _after_fork_in_parent() -> None:
-    for gate in reversed(_forking):
-        gate.store.after_fork(in_child=False)
-    _forking.clear()
+def _after_fork(*, in_child: bool) -> None:
+    with ExitStack() as each:  # in reverse, and all of them, whatever one raises
+        each.callback(_fork_lock.release)
+        for gate in _forking:
+            each.callback(gate._after_fork, in_child=in_child)
+        _forking.clear()
 
 
-def _after_fork_in_child() -> None:
-    for gate in reversed(_forking):
-        gate.store.after_fork(in_child=True)
-        gate._begin_anew()
-    _forking.clear()
+getattr(os, "register_at_fork", dict)(  # Windows does not fork, and has no such function
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(in_child=False),
+    after_in_child=lambda: _after_fork(in_child=True),
+)
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+def _say(message: str) -> None:
+    from logging import getLogger  # 4 ms that only trouble needs
+
+    with suppress(Exception):  # a log handler that fails must not fail a request, and there is no other place to say so
+        getLogger("flaggate").error(message)
+
+
+def _count(counter: Counter[str], name: str) -> None:
+    if name in counter or len(counter) < _MOST_NAMES:
+        counter[name] += 1
 
 
 def _is_under_test_runner() -> bool:
     """pytest, `python -m unittest` or `manage.py test`: there a thread would outlive its test's store."""
-    return "pytest" in sys.modules or sys.argv[1:2] == ["test"] or sys.argv[0].endswith("unittest")
+    if "pytest" in sys.modules or "".join(sys.argv[:1]).endswith("unittest"):
+        return True
+    return "django" in sys.modules and sys.argv[1:2] == ["test"]
 
 
 def _is_on_event_loop() -> bool:
-    asyncio = sys.modules.get("asyncio")  # an app that has a loop has imported it
-    if asyncio is None:
+    # Who runs a loop has imported asyncio, to the end: another thread may be in the middle of it.
+    get_running_loop = getattr(sys.modules.get("asyncio"), "get_running_loop", None)
+    if get_running_loop is None:
         return False
     try:
-        asyncio.get_running_loop()
+        get_running_loop()
     except RuntimeError:
         return False
     return True

@@ -24,6 +24,8 @@ class Keeper:
     def __init__(self, gate: ReferenceType[Pulls], poll_seconds: float) -> None:
         self._gate = gate
         self._poll_seconds = poll_seconds
+        self.failure: str | None = None
+        """The exception that the last round ended with, though it should raise nothing."""
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flaggate-keeper", daemon=True)
         self._thread.start()
@@ -42,7 +44,11 @@ class Keeper:
         import random  # 2 ms that can wait for the thread
 
         while (gate := self._gate()) is not None:
-            gate.pull()
+            try:
+                gate.pull()
+                self.failure = None
+            except Exception as error:  # supervised: whatever it is, the next round comes
+                self.failure = repr(error)
             del gate  # or the wait would keep it alive
             # Jitter, so that forty workers that start together do not ask together for ever.
             if self._is_stopped.wait(self._poll_seconds * random.uniform(0.9, 1.1)):  # noqa: S311  # no secret

@@ -23,7 +23,7 @@ class Puller:
         store: Where the flags are.
         definitions: A file to apply whenever its content changes; None = none.
         directory: Of the copy on disk and the `off` file; None = neither.
-        say: Called with what an operator should read; it keeps from saying the same twice.
+        say: Called with what an operator should read: once when it goes wrong, and again when it does so anew.
     """
 
     def __init__(
@@ -39,82 +39,102 @@ class Puller:
         self._store = store
         self._control = Control(store)
         self._definitions = None if definitions is None else DefinitionsFile(definitions)
-        self._definitions_problem: str | None = None
         self._copy = None if directory is None else DiskCopy(Path(directory))
+        self._copy_problem: str | None = None
         self._off = OffSwitch(None if directory is None else Path(directory))
         self._say = say
+        self._said: frozenset[str] = frozenset()
+        """What was wrong at the last pull: what is wrong still is not said again."""
         self._is_fresh = False
         """Whether the snapshot came from the store, in this process."""
+        self._kept_revision = -1
+        """The revision of the copy on disk, as far as this process wrote it."""
 
     def pull(self) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`."""
-        problem = None
+        self.look_off()
+        self.problem = None
         try:
-            problem = self._apply_definitions()
             self._read_store()
         except Exception as error:  # supervised: whatever it is, the next round comes
-            problem = str(error) if isinstance(error, FlaggateError) else repr(error)
-            self._read_copy()
-        self._look_off()
-        self.problem = problem
-        if problem is not None:
-            self._say(problem)
+            self.problem = _words(error)
+            self.snapshot = self._known()
+        if self.problem is None and self._definitions is not None:
+            self.problem = self._apply(self._definitions)
+        self._say_what_is_new()
         return self.snapshot
 
     def without_store(self) -> Snapshot:
-        """The snapshot to answer from while the store keeps us waiting."""
-        self._read_copy()
-        self._look_off()
-        return self.snapshot
+        """The snapshot to answer from while the store keeps a pull waiting; that pull goes on in its thread."""
+        return self._known().with_off(self._off.names())
+
+    def look_off(self) -> bool:
+        """Look at the environment and the `off` file. Returns whether they say something else than before."""
+        off = self._off.names()
+        if off == self.snapshot.off:
+            return False
+        self.snapshot = self.snapshot.with_off(off)
+        return True
+
+    def keep_copy(self) -> None:
+        """Write the copy on disk if the store gave something new; after it serves, so that no kill waits for a disk."""
+        if self._copy is None or not self._is_fresh or self._kept_revision == self.snapshot.revision:
+            return
+        self._kept_revision = self.snapshot.revision
+        self._copy_problem = None
+        try:
+            self._copy.save(self.snapshot.changes())
+        except OSError as error:
+            self._copy_problem = f"no copy of the flags on this disk: {error}"
+        self._say_what_is_new()
 
     def forked(self) -> None:
         """In a child: what the parent read may be old by now."""
         self._is_fresh = False
 
-    def _apply_definitions(self) -> str | None:
+    def _apply(self, definitions: DefinitionsFile) -> str | None:
         """Apply the file; what is wrong with it stops nothing else."""
-        if self._definitions is None:
-            return None
         try:
-            applied = self._definitions.step(self._control)
-        except StoreError:
-            raise
-        except FlaggateError as error:
-            self._definitions_problem = str(error)
-        else:
-            if applied is not None:
-                self._definitions_problem = None
-        return self._definitions_problem
+            if definitions.step(self._control) is not None:
+                self._read_store()
+        except Exception as error:  # a store that can be read and not written, a stored flag that nobody can read
+            return _words(error)
+        return definitions.problem
 
     def _read_store(self) -> None:
         snapshot, revision = self.snapshot, self._store.revision()
         if revision == snapshot.revision and self._is_fresh:
             return
+        if not revision and (known := self._known().revision):
+            # A volume that is not there yet, a file that was lost: not what somebody decided.
+            anew = "restart" if self._copy is None else f"remove {self._copy.path} and restart"
+            problem = f"it is empty, and was at revision {known}, which goes on serving; to begin anew, {anew}"
+            raise StoreError(self._store.url, problem)
         if revision < snapshot.revision or not self._is_fresh:
             # Another store may stand in its place (restored, made anew), or all we have is a copy of it.
             snapshot = Snapshot(off=snapshot.off)
         self.snapshot = snapshot.updated(self._store.changes(since=snapshot.revision))
         self._is_fresh = True
-        for name, problem in self.snapshot.problems().items():
-            self._say(f"flag {name!r} is off: {problem}")
-        if self._copy is not None:
-            try:
-                self._copy.save(self.snapshot.changes())
-            except OSError as error:
-                self._say(f"no copy of the flags on this disk: {error}")
 
-    def _read_copy(self) -> None:
+    def _known(self) -> Snapshot:
         """What was known stays; who knew nothing takes the copy on disk."""
         if self.snapshot.revision or self._copy is None:
-            return
+            return self.snapshot
+        self._copy_problem = None
         try:
             changes = self._copy.load()
-        except FlaggateError as error:
-            self._say(str(error))
-        else:
-            self.snapshot = self.snapshot if changes is None else self.snapshot.updated(changes)
+            return self.snapshot if changes is None else self.snapshot.updated(changes)
+        except Exception as error:  # a copy is no authority: whatever is wrong with it, go on without
+            self._copy_problem = _words(error)
+            return self.snapshot
 
-    def _look_off(self) -> None:
-        off = self._off.names()
-        if off != self.snapshot.off:
-            self.snapshot = self.snapshot.with_off(off)
+    def _say_what_is_new(self) -> None:
+        wrong = [f"flag {name!r} is off: {problem}" for name, problem in self.snapshot.problems().items()]
+        wrong += filter(None, (self.problem, self._copy_problem, self._off.problem))
+        new, self._said = [problem for problem in wrong if problem not in self._said], frozenset(wrong)
+        for problem in new:
+            self._say(problem)
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, FlaggateError) else repr(error)

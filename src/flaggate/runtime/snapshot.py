@@ -94,8 +94,8 @@ def _put_segment(segments: dict[str, Segment], row: Row) -> None:
     if row.document is not None:
         try:
             segments[row.name] = segment_of(row)
-        except FlaggateError:
-            return  # the flags that ask it will say that it is missing, and be off
+        except Exception:  # whatever somebody stored: the flags that ask it will say that it is missing, and be off
+            return
 
 
 def _entry(row: Row, segments: Mapping[str, Segment]) -> _Entry:
@@ -107,6 +107,6 @@ def _entry(row: Row, segments: Mapping[str, Segment]) -> _Entry:
         return _Entry(compile_flag(record.flag, record.rollout, segments), asked)
     except KeyError as error:
         problem = f"segment {error.args[0]} is missing or cannot be read"
-    except FlaggateError as error:
-        problem = str(error)
+    except Exception as error:  # whatever somebody stored: the other flags go on
+        problem = str(error) if isinstance(error, FlaggateError) else f"it cannot be compiled: {error!r}"
     return _Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)

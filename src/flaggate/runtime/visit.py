@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,12 @@ class Visit:
     arrives meanwhile is seen by the next visit.
     """
 
-    __slots__ = ("_answers", "_current", "_decide", "_snapshot", "_token", "context")
+    __slots__ = ("_answers", "_current", "_decide", "_tokens", "context", "snapshot")
 
     context: Context
     """Who asks; replaced by `identify`."""
+    snapshot: Snapshot
+    """What it answers from."""
 
     def __init__(
         self,
@@ -37,22 +40,23 @@ class Visit:
         current: ContextVar[Visit | None],
     ) -> None:
         self.context = context
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._decide = decide
         self._current = current
         self._answers: dict[str, Decision] = {}
-        self._token: Token[Visit | None] | None = None
+        self._tokens: list[Token[Visit | None]] = []
 
     def __enter__(self) -> Visit:
-        self._token = self._current.set(self)
+        self._tokens.append(self._current.set(self))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            self._current.reset(self._token)
-            self._token = None
+        # A generator may end in another context than it began in (a thread pool, a loop that closes):
+        # that one went away with the value in it.
+        with suppress(ValueError):
+            self._current.reset(self._tokens.pop())
 
     def is_on(self, name: str) -> bool:
         """Whether the flag is on in this visit."""
@@ -63,7 +67,7 @@ class Visit:
         answers = self._answers
         if name in answers:
             return answers[name]
-        decision = answers[name] = self._decide(self._snapshot, name, self.context)
+        decision = answers[name] = self._decide(self.snapshot, name, self.context)
         return decision
 
     def identify(self, **changes: Any) -> None:
@@ -74,8 +78,8 @@ class Visit:
         old, self.context = self.context, self.context.replace(**changes)
         changed = _changed(old, self.context)
         for name in list(self._answers):
-            compiled = self._snapshot.entries.get(name)
-            if compiled is not None and not changed.isdisjoint(compiled.compiled.reads):
+            entry = self.snapshot.entries.get(name)
+            if entry is not None and not changed.isdisjoint(entry.compiled.reads):
                 del self._answers[name]
 
 
@@ -84,7 +88,12 @@ def _changed(old: Context, new: Context) -> set[str]:
     changed = {name for name in Context.__slots__ if getattr(old, name) != getattr(new, name)}
     if "groups" in changed:
         changed.add("group")
-    if "attributes" in changed:
+    if old.attributes is not new.attributes:
         names = {*old.attributes, *new.attributes}
-        changed |= {name for name in names if old.attributes.get(name) != new.attributes.get(name)}
+        changed |= {name for name in names if _differs(old.attributes.get(name), new.attributes.get(name))}
     return changed
+
+
+def _differs(old: object, new: object) -> bool:
+    """Whether an audience may tell them apart: True is not 1."""
+    return type(old) is not type(new) or old != new

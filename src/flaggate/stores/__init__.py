@@ -26,4 +26,9 @@ def open_store(url: str, *, create: bool = True) -> Store:
         from flaggate.stores.memory import MemoryStore
 
         return MemoryStore()
-    raise StoreError(url, "this names no store; allowed: sqlite:///PATH (four slashes for an absolute one), memory://")
+    from flaggate.stores.base import without_password
+
+    raise StoreError(
+        without_password(url),
+        "this names no store; allowed: sqlite:///PATH (four slashes for an absolute one), memory://",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from flaggate.rollout.state import Event
 
-__all__ = ["Changes", "Kind", "Row", "Store", "Write"]
+__all__ = ["Changes", "Kind", "Row", "Store", "Write", "without_password"]
 
 Kind: TypeAlias = Literal["flag", "segment", "definitions"]
 
@@ -44,6 +45,11 @@ class Changes:
 
     revision: int
     rows: tuple[Row, ...]
+
+
+def without_password(url: str) -> str:
+    """A store's URL as people may see it, also one that no driver understands."""
+    return re.sub(r"(//[^/:@]*:).*@", r"\1***@", url)
 
 
 class Store(Protocol):

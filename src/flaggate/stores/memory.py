@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flaggate.errors import ConflictError
@@ -13,6 +13,17 @@ from flaggate.rollout.state import Event
 from flaggate.stores.base import Changes, Kind, Row, Write
 
 __all__ = ["MemoryStore"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A row as a database would keep it."""
+
+    version: int
+    revision: int
+    """Of the last write."""
+    document: str | None
+    """JSON; None = removed."""
 
 
 class MemoryStore:
@@ -25,8 +36,7 @@ class MemoryStore:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._revision = 0
-        self._rows: dict[tuple[Kind, str], tuple[int, Row]] = {}
-        """The rows with the revision of their last write."""
+        self._rows: dict[tuple[Kind, str], _Kept] = {}
         self._events: list[Event] = []
 
     def revision(self) -> int:
@@ -34,32 +44,35 @@ class MemoryStore:
 
     def changes(self, since: int = 0) -> Changes:
         with self._lock:
-            return Changes(self._revision, tuple(row for written, row in self._rows.values() if written > since))
+            rows = [_row(*key, kept) for key, kept in self._rows.items() if kept.revision > since]
+            return Changes(self._revision, tuple(rows))
 
     def get(self, kind: Kind, name: str) -> Row | None:
-        _, row = self._rows.get((kind, name), (0, None))
-        return row if row is not None and row.document is not None else None
+        kept = self._rows.get((kind, name))
+        return None if kept is None or kept.document is None else _row(kind, name, kept)
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
         with self._lock:
-            rows = [self._next(write) for write in writes]
+            rows = {(write.kind, write.name): self._next(write) for write in writes}
+            stored = [_own_event(event, len(self._events) + count) for count, event in enumerate(events, start=1)]
             self._revision += 1
-            self._rows |= {(row.kind, row.name): (self._revision, row) for row in rows}
-            for event in events:
-                self._events.append(replace(event, id=len(self._events) + 1))
+            self._rows |= rows
+            self._events += stored
             return self._revision
 
-    def _next(self, write: Write) -> Row:
-        _, row = self._rows.get((write.kind, write.name), (0, None))
-        found = row.version if row is not None and row.document is not None else 0
+    def _next(self, write: Write) -> _Kept:
+        kept = self._rows.get((write.kind, write.name))
+        found = 0 if kept is None or kept.document is None else kept.version
         if found != write.expected:
             raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=found)
-        return Row(write.kind, write.name, (row.version if row else 0) + 1, _copy(write.document))
+        version = 0 if kept is None else kept.version
+        document = None if write.document is None else json.dumps(write.document)
+        return _Kept(version + 1, self._revision + 1, document)
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         with self._lock:
             found = [event for event in self._events if event.id > after and name in (None, event.name)]
-        return found[-limit:]
+        return [_own_event(event, event.id) for event in found[max(0, len(found) - limit) :]]
 
     def before_fork(self) -> None:
         self._lock.acquire()
@@ -74,6 +87,15 @@ class MemoryStore:
         """Nothing is open."""
 
 
-def _copy(document: Mapping[str, Any] | None) -> Any:
-    """What a database would give back."""
-    return json.loads(json.dumps(document))
+def _row(kind: Kind, name: str, kept: _Kept) -> Row:
+    return Row(kind, name, kept.version, None if kept.document is None else json.loads(kept.document))
+
+
+def _own(state: Any) -> Any:
+    """A copy in JSON's types: what a database would give back."""
+    return json.loads(json.dumps(state))
+
+
+def _own_event(event: Event, number: int) -> Event:
+    states = {"before": _own(event.before), "after": _own(event.after), "evidence": _own(event.evidence)}
+    return replace(event, id=number, **states)

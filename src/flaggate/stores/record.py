@@ -12,7 +12,7 @@ from flaggate.flags.model import Flag, Segment
 from flaggate.rollout.state import Rollout, rollout_from_json, rollout_to_json
 from flaggate.stores.base import Row, Store, Write
 
-__all__ = ["Record", "read_flag", "read_segment", "record_of", "records_of", "segment_of", "segment_write"]
+__all__ = ["Record", "read_flag", "record_of", "records_of", "segment_of", "segment_write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,3 @@ def read_flag(store: Store, name: str) -> Record:
     if row is None:
         raise UnknownFlagError(name, [row.name for row in store.changes().rows if row.document and row.kind == "flag"])
     return record_of(row)
-
-
-def read_segment(store: Store, name: str) -> Segment | None:
-    """One segment, None if it is not there."""
-    row = store.get("segment", name)
-    return None if row is None else segment_of(row)

@@ -11,6 +11,7 @@ fork every connection is closed, and both sides open their own. See sqlite.org/h
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,11 +25,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaggate.errors import ConflictError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Kind, Row, Write
+from flaggate.stores.base import Changes, Kind, Row, Write, without_password
 
 __all__ = ["SCHEMA_VERSION", "SqlStore"]
 
 SCHEMA_VERSION = 1
+_FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
 
 _metadata = sa.MetaData()
 _meta = sa.Table(
@@ -61,6 +63,8 @@ _events = sa.Table(
     sa.Column("after", sa.Text),
     sa.Column("evidence", sa.Text, nullable=False),
 )
+_left_open: list[object] = []
+"""Connections that another thread was using during the fork: not ours to close, so they are kept."""
 
 
 class SqlStore:
@@ -75,10 +79,13 @@ class SqlStore:
     poll_seconds = 0.1
 
     def __init__(self, url: str, *, create: bool = True, busy_seconds: float = 5.0) -> None:
-        parsed = sa.make_url(url)
+        try:
+            parsed = sa.make_url(url)
+        except (SQLAlchemyError, ValueError) as error:  # ValueError: a port that is no number
+            raise StoreError(without_password(url), f"this is no URL of a store; {_FORM}") from error
         self.url = parsed.render_as_string(hide_password=True)
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
-            raise StoreError(self.url, "name a file: sqlite:///flags.db; for a store in memory say memory://")
+            raise StoreError(without_password(url), f"this names no file; {_FORM}")
         self._path = Path(parsed.database).absolute()
         self.directory: str | None = f"{self._path}.flaggate"
         self._create = create
@@ -88,6 +95,8 @@ class SqlStore:
         self._engine: sa.Engine | None = None
         self._connection: sqlite3.Connection | None = None
         """The one connection that the engine uses too."""
+        self._file: tuple[int, int] | None = None
+        """Device and inode of what is open."""
         self._is_held = False
 
     def revision(self) -> int:
@@ -103,13 +112,13 @@ class SqlStore:
             revision = connection.scalar(sa.select(_meta.c.revision))
             query = sa.select(_rows.c.kind, _rows.c.name, _rows.c.version, _rows.c.document)
             found = connection.execute(query.where(_rows.c.revision > since)).all()
-        return Changes(revision or 0, tuple(_row(*columns) for columns in found))
+            return Changes(revision or 0, tuple(_row(*columns) for columns in found))
 
     def get(self, kind: Kind, name: str) -> Row | None:
         with self._transaction() as connection:
             query = sa.select(_rows.c.version, _rows.c.document)
             found = connection.execute(query.where(_rows.c.kind == kind, _rows.c.name == name)).first()
-        return None if found is None or found.document is None else _row(kind, name, *found)
+            return None if found is None or found.document is None else _row(kind, name, *found)
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
         with self._transaction("BEGIN IMMEDIATE") as connection:
@@ -147,11 +156,15 @@ class SqlStore:
     def before_fork(self) -> None:
         # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
         self._is_held = self._lock.acquire(timeout=1.0)
-        self._let_go()
+        if self._is_held:
+            self._let_go()
 
     def after_fork(self, *, in_child: bool) -> None:
         if in_child:
             self._lock = threading.RLock()
+            if not self._is_held:
+                _left_open.append((self._engine, self._connection))
+                self._engine = self._connection = None
         elif self._is_held:
             self._lock.release()
 
@@ -173,12 +186,18 @@ class SqlStore:
         connection = sqlite3.connect(
             self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
+        except sqlite3.Error:
+            connection.close()
+            raise
         self._connection = connection
         return connection
 
     def _open(self) -> sa.Engine:
+        if self._engine is not None and self._file != self._found_file():
+            self._let_go()  # another file was put in its place: what is open is one that nobody else writes
         if self._engine is None:
             if self._create:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,8 +208,14 @@ class SqlStore:
             except BaseException:
                 engine.dispose()
                 raise
+            self._file = self._found_file()
             self._engine = engine
         return self._engine
+
+    def _found_file(self) -> tuple[int, int]:
+        """Raises OSError where the file has gone: then the store is, and it is not for us to make an empty one."""
+        found = os.stat(self._path)
+        return found.st_dev, found.st_ino
 
     def _check_schema(self, engine: sa.Engine) -> None:
         """See that the tables are there, of this version; make them if they are not and may be made."""
@@ -219,7 +244,7 @@ class SqlStore:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON
             cause = getattr(error, "orig", None) or error
             raise StoreError(self.url, f"the database did not do it: {cause}") from error
 

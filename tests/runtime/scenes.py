@@ -1,0 +1,180 @@
+"""What the tests of this folder share: flags on real SQLite files, scripts, and waiting with a deadline.
+
+Scripts import it too, so nothing here may load pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from flaggate.flags.document import parse
+from flaggate.rollout.state import Event, Verb
+from flaggate.runtime.control import Applied, Control, Outcome
+from flaggate.stores.base import Changes, Kind, Row, Store, Write
+
+ROOT = Path(__file__).parents[2]
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+OWNER = "owner@example.com"
+
+FLAGS = """
+[flags.banner]
+description = "A switch"
+owner = "owner@example.com"
+
+[flags.tiered]
+description = "A switch for some tiers"
+owner = "owner@example.com"
+audience = { tier = ["pro", "team"] }
+
+[flags.half]
+description = "A rollout that starts with half of everyone"
+owner = "owner@example.com"
+stages = [
+    { name = "some", share = 50, soak = "0s" },
+    { name = "everyone" },
+]
+guards = [{ metric = "errors", limit = "1%" }]
+"""
+
+FRIENDS = """
+[segments.friends]
+unit = "user"
+members = ["ada"]
+
+[flags.friendly]
+description = "A switch for our friends"
+owner = "owner@example.com"
+audience = { segment = "friends" }
+"""
+
+
+def until(is_so: Callable[[], object], what: str, seconds: float = 30.0) -> None:
+    """Wait until it is so; fail once the time is over."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.005)
+
+
+def control_of(store: Store) -> Control:
+    return Control(store, now=lambda: NOW)
+
+
+def bring(store: Store, text: str = FLAGS) -> Applied:
+    """Apply definitions."""
+    return control_of(store).apply(parse(text), actor=OWNER)
+
+
+def turn(store: Store, verb: Verb, name: str) -> Outcome:
+    """Do one thing to one flag, as its owner."""
+    return control_of(store).act(verb, name, actor=OWNER, reason="for the test")
+
+
+def put(store: Store, kind: Kind, name: str, document: dict[str, Any]) -> None:
+    """Store a row past everything that validates it."""
+    row = store.get(kind, name)
+    store.commit([Write(kind, name, 0 if row is None else row.version, document)], [])
+
+
+def run(directory: Path, script: str, *arguments: object, **environment: str) -> str:
+    """Run a script in an interpreter of its own and return what it printed; it must end well, and say nothing else."""
+    path = directory / "script.py"
+    path.write_text(script, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(path), *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    return done.stdout
+
+
+def reap(*children: int) -> None:
+    """Wait for forked children; fail if one does not end well, or not in time."""
+    for child in children:
+        ended = 0, 0
+
+        def has_ended(child: int = child) -> bool:
+            nonlocal ended
+            ended = os.waitpid(child, os.WNOHANG)
+            return ended[0] == child
+
+        until(has_ended, f"child {child} ends")
+        assert ended[1] == 0, f"child {child} ended with status {ended[1]}"
+
+
+def fork(act: Callable[[], None]) -> int:
+    """Do something in a forked child. Returns its id."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            act()
+            status = 0
+        except BaseException as error:
+            os.write(2, repr(error).encode())
+        finally:
+            os._exit(status)
+    return child
+
+
+class UnreliableStore:
+    """A store of our own in front of another: it raises `error`, and keeps callers waiting while it is not `open`."""
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.url = inner.url
+        self.poll_seconds = 0.01
+        self.directory = inner.directory
+        self.error: Exception | None = None
+        self.is_open = threading.Event()
+        self.is_open.set()
+        self.asked = threading.Event()
+        self.before_commit: Callable[[], object] | None = None
+        """Called once, just before the next commit."""
+
+    def _pass(self) -> Store:
+        self.asked.set()
+        self.is_open.wait(60)
+        if self.error is not None:
+            raise self.error
+        return self.inner
+
+    def revision(self) -> int:
+        return self._pass().revision()
+
+    def changes(self, since: int = 0) -> Changes:
+        return self._pass().changes(since)
+
+    def get(self, kind: Kind, name: str) -> Row | None:
+        return self._pass().get(kind, name)
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+        before, self.before_commit = self.before_commit, None
+        if before is not None:
+            before()
+        return self._pass().commit(writes, events)
+
+    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
+        return self._pass().history(name, limit=limit, after=after)
+
+    def before_fork(self) -> None:
+        self.inner.before_fork()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        self.inner.after_fork(in_child=in_child)
+
+    def close(self) -> None:
+        self.inner.close()

@@ -1,0 +1,334 @@
+"""Control: what a verb comes to in the store, and who wins a race."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from flaggate.errors import MoveError, OvertakenError, UnknownFlagError
+from flaggate.flags.document import Definitions, parse
+from flaggate.rollout.state import Event, Verb, rollout_to_json
+from flaggate.runtime.control import Applied, Control
+from flaggate.stores.base import Store, Write
+from flaggate.stores.memory import MemoryStore
+from flaggate.stores.record import read_flag
+from flaggate.stores.sql import SqlStore
+from tests.runtime.control_plans import (
+    BANNER,
+    CHECKOUT,
+    DEPUTY,
+    NOW,
+    OWNER,
+    TO_THE_WATCH,
+    VIP,
+    act,
+    apply,
+    control_of,
+    everything,
+    stored,
+    with_id,
+)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    store: Store = MemoryStore() if request.param == "memory" else SqlStore(f"sqlite:///{tmp_path}/flags.db")
+    yield store
+    store.close()
+
+
+# --- act ----------------------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    before: Sequence[Verb]
+    verb: Verb
+    name: str = "checkout"
+    owner: str | None = None
+
+
+_RUNNING = (Verb.START,)
+CASES = [
+    _Case((), Verb.START),
+    _Case(_RUNNING, Verb.ADVANCE),
+    _Case((Verb.START, Verb.ADVANCE), Verb.STEP_BACK),
+    _Case(_RUNNING, Verb.PAUSE),
+    _Case((Verb.START, Verb.PAUSE), Verb.RESUME),
+    _Case((Verb.START, Verb.ROLLBACK), Verb.RESTART),
+    _Case(_RUNNING, Verb.ROLLBACK),
+    _Case(TO_THE_WATCH, Verb.COMPLETE),
+    _Case((), Verb.ON, "banner"),
+    _Case((Verb.ON,), Verb.OFF, "banner"),
+    _Case(_RUNNING, Verb.KILL),
+    _Case((Verb.START, Verb.KILL), Verb.UNKILL),
+    _Case((), Verb.OWNER_ACCEPT),
+    _Case((), Verb.OWNER_SET, owner=DEPUTY),
+    _Case(_RUNNING, Verb.OWNER_AWAY),
+]
+
+
+class CountedStore(MemoryStore):
+    """Remembers what was handed to each commit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.commits: list[tuple[list[Write], list[Event]]] = []
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+        self.commits.append((list(writes), list(events)))
+        return super().commit(writes, events)
+
+
+def test_every_verb_has_its_case() -> None:
+    assert {case.verb for case in CASES} == set(Verb)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.verb)
+def test_an_accepted_act_is_one_event_in_the_commit_of_its_change(case: _Case) -> None:
+    """Invariant I10: with actor, reason, before and after."""
+    store = CountedStore()
+    apply(store, CHECKOUT + BANNER)
+    for verb in case.before:
+        act(store, verb, case.name)
+    before, last, done = read_flag(store, case.name), store.history()[-1].id, len(store.commits)
+    later = NOW + timedelta(hours=1)
+    outcome = Control(store, now=lambda: later).act(
+        case.verb, case.name, actor=OWNER, reason="as agreed", owner=case.owner
+    )
+    (((write,), (_,)),) = store.commits[done:]
+    (event,) = store.history(after=last)
+    assert (write.name, write.expected) == (case.name, before.version)
+    assert (event.name, event.verb, event.actor, event.at) == (case.name, case.verb, OWNER, later)
+    assert (event.reason, event.kind) == ("as agreed", "flag")
+    assert (event.before, event.after) == (rollout_to_json(before.rollout), stored(store, case.name))
+    assert event.before != event.after
+    assert outcome.event is not None
+    assert with_id(outcome.event, event.id) == event
+    assert (outcome.rollout, outcome.flag) == (read_flag(store, case.name).rollout, before.flag)
+    assert outcome.revision == store.revision()
+
+
+@pytest.mark.parametrize(
+    ("verb", "name"),
+    [
+        (Verb.KILL, "checkout"),
+        (Verb.PAUSE, "checkout"),
+        (Verb.ROLLBACK, "search"),
+        (Verb.ON, "banner"),
+        (Verb.OWNER_ACCEPT, "checkout"),
+        (Verb.UNKILL, "banner"),
+    ],
+)
+def test_an_act_that_changes_nothing_writes_nothing_and_says_so(store: Store, verb: Verb, name: str) -> None:
+    apply(store, CHECKOUT + CHECKOUT.replace("checkout", "search") + BANNER)
+    for done, flag in (
+        (Verb.START, "checkout"),
+        (Verb.PAUSE, "checkout"),
+        (Verb.KILL, "checkout"),
+        (Verb.START, "search"),
+        (Verb.ROLLBACK, "search"),
+        (Verb.ON, "banner"),
+    ):
+        act(store, done, flag)
+    before = everything(store)
+    outcome = act(store, verb, name)
+    assert (outcome.event, outcome.revision) == (None, None)
+    assert rollout_to_json(outcome.rollout) == stored(store, name)
+    assert everything(store) == before
+
+
+def test_an_illegal_act_writes_nothing(store: Store) -> None:
+    apply(store, CHECKOUT)
+    before = everything(store)
+    with pytest.raises(MoveError):
+        act(store, Verb.ADVANCE)
+    assert everything(store) == before
+
+
+def test_an_unknown_flag_is_told_with_the_closest_name(store: Store) -> None:
+    """Not one that was pruned, and not a segment."""
+    apply(store, CHECKOUT + BANNER.replace("banner", "checkouts") + VIP.replace("vip", "checkout-s"))
+    apply(store, CHECKOUT, prune=True)
+    with pytest.raises(UnknownFlagError) as caught:
+        act(store, Verb.KILL, "checkouts")
+    assert (caught.value.name, caught.value.suggestion) == ("checkouts", "checkout")
+
+
+def test_an_empty_reason_is_none(store: Store) -> None:
+    apply(store, CHECKOUT)
+    act(store, Verb.KILL, reason="")
+    assert store.history()[-1].reason is None
+    with pytest.raises(MoveError, match="needs a reason"):
+        act(store, Verb.UNKILL, reason="")
+
+
+def test_the_clock_of_every_day_is_aware(store: Store) -> None:
+    Control(store).apply(parse(BANNER), actor=OWNER)
+    before = datetime.now(UTC)
+    Control(store).act(Verb.ON, "banner", actor=OWNER)
+    assert before <= store.history()[-1].at <= datetime.now(UTC)
+
+
+# --- races --------------------------------------------------------------------------------------
+
+
+class InterruptedStore(MemoryStore):
+    """Somebody else gets in between: just before a commit or a look at the history, one thing each time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before_commit: list[Callable[[], object]] = []
+        self.before_history: list[Callable[[], object]] = []
+        self._is_interrupted = False
+
+    def _interrupt(self, todo: list[Callable[[], object]]) -> None:
+        if todo and not self._is_interrupted:
+            self._is_interrupted = True
+            todo.pop(0)()
+            self._is_interrupted = False
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+        self._interrupt(self.before_commit)
+        return super().commit(writes, events)
+
+    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
+        self._interrupt(self.before_history)
+        return super().history(name, limit=limit, after=after)
+
+
+def _running() -> InterruptedStore:
+    store = InterruptedStore()
+    apply(store, CHECKOUT + BANNER)
+    act(store, Verb.START)
+    return store
+
+
+def _by_other(store: Store, verb: Verb) -> Callable[[], object]:
+    return lambda: act(store, verb, actor=DEPUTY)
+
+
+def _verbs(events: Sequence[Event]) -> list[str]:
+    return [event.verb for event in events]
+
+
+@pytest.mark.parametrize("verb", [Verb.KILL, Verb.ROLLBACK])
+def test_a_kill_and_a_rollback_try_again_until_they_win(verb: Verb) -> None:
+    """The event says what it was done to in the end, with all that the others did meanwhile."""
+    store = _running()
+    store.before_commit = [_by_other(store, other) for other in (Verb.PAUSE, Verb.RESUME, Verb.OWNER_ACCEPT)]
+    outcome = act(store, verb)
+    assert outcome.event is not None
+    assert outcome.event.before is not None
+    assert outcome.event.before["accepted_by"] == DEPUTY
+    assert _verbs(store.history())[-4:] == ["pause", "resume", "owner accept", verb]
+    assert stored(store) == outcome.event.after
+
+
+@pytest.mark.parametrize("verb", [Verb.KILL, Verb.ROLLBACK])
+def test_a_kill_and_a_rollback_do_not_ask_what_the_actor_had_seen(store: Store, verb: Verb) -> None:
+    apply(store, CHECKOUT)
+    act(store, Verb.START)
+    outcome = control_of(store).act(verb, "checkout", actor=DEPUTY, expected_version=1)
+    assert outcome.event is not None
+
+
+def test_a_kill_that_another_kill_overtakes_has_nothing_left_to_do() -> None:
+    store = _running()
+    store.before_commit = [_by_other(store, Verb.KILL)]
+    outcome = act(store, Verb.KILL)
+    assert outcome.event is None
+    assert outcome.rollout.killed
+    assert _verbs(store.history("checkout")) == ["apply", "start", "kill"]
+
+
+def test_a_kill_of_a_flag_that_is_pruned_meanwhile_says_that_it_is_not_there() -> None:
+    store = InterruptedStore()
+    apply(store, CHECKOUT + BANNER)
+    store.before_commit = [lambda: apply(store, BANNER, prune=True)]
+    with pytest.raises(UnknownFlagError):
+        act(store, Verb.KILL)
+
+
+@pytest.mark.parametrize("verb", [Verb.ADVANCE, Verb.PAUSE, Verb.OWNER_AWAY])
+def test_any_other_act_is_told_who_overtook_it(verb: Verb) -> None:
+    """And does nothing, not even if it still could."""
+    store = _running()
+    store.before_commit = [lambda: act(store, Verb.OWNER_ACCEPT, actor=DEPUTY, reason="taking over")]
+    with pytest.raises(OvertakenError) as caught:
+        act(store, verb)
+    assert list(caught.value.meanwhile) == store.history("checkout")[-1:]
+    assert f"{DEPUTY} owner accept: taking over" in str(caught.value)
+    assert _verbs(store.history("checkout")) == ["apply", "start", "owner accept"]
+
+
+def test_an_act_that_looked_at_an_older_version_is_told_all_that_came_since(store: Store) -> None:
+    apply(store, CHECKOUT + "[segments.checkout]\naudience = { staff = true }\n")
+    seen = read_flag(store, "checkout").version
+    act(store, Verb.START)
+    apply(store, CHECKOUT + "[segments.checkout]\naudience = { staff = false }\n")  # a namesake, but no flag
+    act(store, Verb.PAUSE)
+    before = everything(store)
+    with pytest.raises(OvertakenError) as caught:
+        control_of(store).act(Verb.RESUME, "checkout", actor=OWNER, expected_version=seen)
+    assert (caught.value.name, _verbs(caught.value.meanwhile)) == ("checkout", ["start", "pause"])
+    assert everything(store) == before
+
+
+def test_an_act_that_looked_at_the_present_version_is_done(store: Store) -> None:
+    apply(store, CHECKOUT)
+    seen = read_flag(store, "checkout").version
+    outcome = control_of(store).act(Verb.START, "checkout", actor=OWNER, expected_version=seen)
+    assert outcome.event is not None
+
+
+def test_a_version_that_never_was_has_been_overtaken_by_nobody(store: Store) -> None:
+    apply(store, CHECKOUT)
+    with pytest.raises(OvertakenError) as caught:
+        control_of(store).act(Verb.START, "checkout", actor=OWNER, expected_version=7)
+    assert caught.value.meanwhile == ()
+
+
+def test_who_overtook_is_named_even_while_others_go_on_writing() -> None:
+    """The one who won is not pushed out of the answer by those who came after."""
+    store = _running()
+    store.before_commit = [_by_other(store, Verb.PAUSE)]
+    store.before_history = [_by_other(store, Verb.RESUME), _by_other(store, Verb.KILL)]
+    with pytest.raises(OvertakenError) as caught:
+        act(store, Verb.ADVANCE)
+    assert _verbs(caught.value.meanwhile) == ["pause", "resume", "kill"]
+
+
+def test_an_apply_that_is_overtaken_writes_nothing() -> None:
+    """Also what nobody else touched."""
+    store = _running()
+    store.before_commit = [_by_other(store, Verb.PAUSE)]
+    with pytest.raises(OvertakenError) as caught:
+        apply(store, BANNER.replace("spring", "summer") + CHECKOUT.replace('"1%"', '"2%"'))
+    assert (caught.value.name, _verbs(caught.value.meanwhile)) == ("checkout", ["pause"])
+    assert _verbs(store.history()) == ["apply", "apply", "start", "pause"]
+    assert "spring" in read_flag(store, "banner").flag.description
+
+
+def test_two_processes_that_apply_the_same_file_apply_it_once() -> None:
+    """The second is told, and finds nothing left to do when it looks again."""
+    store = InterruptedStore()
+    definitions: Definitions = parse(CHECKOUT)
+    store.before_commit = [lambda: control_of(store).apply(definitions, actor=DEPUTY, fingerprint="one")]
+    with pytest.raises(OvertakenError) as caught:
+        control_of(store).apply(definitions, actor=OWNER, fingerprint="one")
+    assert [event.actor for event in caught.value.meanwhile] == [DEPUTY]
+    assert control_of(store).apply(definitions, actor=OWNER, fingerprint="one") == Applied((), ())
+
+
+def test_two_processes_that_differ_only_in_the_file_know_it() -> None:
+    """No flag changed, so there is no event to name."""
+    store = InterruptedStore()
+    definitions: Definitions = parse(CHECKOUT)
+    control_of(store).apply(definitions, actor=OWNER, fingerprint="one")
+    store.before_commit = [lambda: control_of(store).apply(definitions, actor=DEPUTY, fingerprint="two")]
+    with pytest.raises(OvertakenError) as caught:
+        control_of(store).apply(definitions, actor=OWNER, fingerprint="three")
+    assert caught.value.meanwhile == ()
+    assert control_of(store).applied_fingerprint() == "two"

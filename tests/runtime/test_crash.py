@@ -1,0 +1,137 @@
+"""A process that is killed between any two steps leaves a state and events that agree."""
+
+import os
+import shutil
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event  # noqa: TID251  # to be there at each statement
+from sqlalchemy.pool import Pool  # noqa: TID251
+
+from flaggate.flags.document import parse
+from flaggate.rollout.state import Event, Verb
+from flaggate.stores.base import Changes, Store
+from flaggate.stores.record import read_flag
+from flaggate.stores.sql import SqlStore
+from tests.runtime.control_plans import BANNER, CHECKOUT, OWNER, VIP, act, apply, control_of, everything
+from tests.runtime.race_agreement import assert_state_and_events_agree
+from tests.stores.children import fork, wait
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks what it kills")
+
+FEW = 500
+"""More statements than anything here needs."""
+
+
+def _die_before_statement(number: int) -> None:
+    """From now on, this process kills itself when SQLite is about to run its so many-th statement."""
+    left = number
+
+    def count(_statement: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(connection: sqlite3.Connection, _record: object) -> None:
+        connection.set_trace_callback(count)  # COMMIT is a statement too
+
+    event.listen(Pool, "connect", watch)
+
+
+def _crashes(prepared: Path, work: Callable[[Store], object]) -> Iterator[SqlStore]:
+    """The store after a crash before the first statement, the second, and so on; the last after none."""
+    for number in range(1, FEW):
+        directory = prepared.parent / f"crash-{number}"
+        directory.mkdir()
+        if prepared.exists():
+            shutil.copy(prepared, directory / "flags.db")
+        url = f"sqlite:///{directory}/flags.db"
+
+        def work_until_killed(number: int = number, url: str = url) -> None:
+            _die_before_statement(number)
+            work(SqlStore(url))
+
+        code = wait(fork(work_until_killed))
+        assert code in (0, -signal.SIGKILL)
+        store = SqlStore(url)
+        yield store
+        store.close()
+        if code == 0:
+            return
+    pytest.fail(f"after {FEW} statements it was not done yet")
+
+
+def _prepare(path: Path, *verbs: Verb) -> tuple[Changes, list[Event]]:
+    store = SqlStore(f"sqlite:///{path}")
+    apply(store, CHECKOUT + BANNER + VIP)
+    for verb in verbs:
+        act(store, verb)
+    before = everything(store)
+    store.close()
+    return before
+
+
+def test_a_crash_during_an_act(tmp_path: Path) -> None:
+    """Nothing of it or all of it; and it can be done again, or the next thing."""
+    path = tmp_path / "flags.db"
+    before = _prepare(path, Verb.START)
+    seen = []
+    for store in _crashes(path, lambda store: act(store, Verb.KILL)):
+        is_done = read_flag(store, "checkout").rollout.killed
+        seen.append(is_done)
+        assert_state_and_events_agree(store)
+        if is_done:
+            assert store.revision() == before[0].revision + 1
+            assert [one.verb for one in store.history()[len(before[1]) :]] == ["kill"]
+        else:
+            assert everything(store) == before
+        assert act(store, Verb.UNKILL if is_done else Verb.KILL).event is not None
+        assert_state_and_events_agree(store)
+    assert seen == [False] * (len(seen) - 1) + [True]
+    assert len(seen) > 5
+
+
+def test_a_crash_during_an_apply(tmp_path: Path) -> None:
+    """Of several flags, a segment, a removal and the fingerprint: nothing or all."""
+    path = tmp_path / "flags.db"
+    before = _prepare(path)
+    definitions = parse(
+        CHECKOUT.replace("500", "800") + CHECKOUT.replace("checkout", "search") + VIP.replace('"vip"', '"gold"')
+    )
+
+    def apply_all(store: Store) -> object:
+        return control_of(store).apply(definitions, actor=OWNER, fingerprint="new", prune=True)
+
+    seen = []
+    for store in _crashes(path, apply_all):
+        is_done = control_of(store).applied_fingerprint() == "new"
+        seen.append(is_done)
+        assert_state_and_events_agree(store)
+        if is_done:
+            assert store.revision() == before[0].revision + 1
+            came = [(one.name, one.verb) for one in store.history()[len(before[1]) :]]
+            assert came == [("vip", "apply"), ("checkout", "apply"), ("search", "apply"), ("banner", "prune")]
+        else:
+            assert everything(store) == before
+        control_of(store).apply(definitions, actor=OWNER, fingerprint="new", prune=True)
+        assert store.revision() == before[0].revision + 1
+        assert_state_and_events_agree(store)
+    assert seen == [False] * (len(seen) - 1) + [True]
+    assert len(seen) > 10
+
+
+def test_a_crash_while_the_file_is_made(tmp_path: Path) -> None:
+    """Whoever comes next makes what is missing."""
+    seen = []
+    for store in _crashes(tmp_path / "flags.db", lambda store: apply(store, BANNER)):
+        seen.append(store.revision())
+        assert_state_and_events_agree(store)
+        apply(store, BANNER)
+        assert store.revision() == 1
+        assert_state_and_events_agree(store)
+    assert seen == [0] * (len(seen) - 1) + [1]
+    assert len(seen) > 10

@@ -1,0 +1,391 @@
+"""What a process keeps on its disk: the copy that a restart in an outage starts from, and the off file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from flaggate import Context, Gate
+from flaggate.errors import StoreError
+from flaggate.rollout.state import Verb
+from flaggate.stores.memory import MemoryStore
+from flaggate.stores.sql import SqlStore
+from tests.runtime.conftest import OpenGate
+from tests.runtime.scenes import FLAGS, UnreliableStore, bring, put, turn, until
+
+ADA = Context("ada")
+
+
+@pytest.fixture
+def kept(store: SqlStore, open_gate: OpenGate) -> Path:
+    """The copy on disk of a store with a switch that is on and a rollout that is killed."""
+    bring(store)
+    turn(store, Verb.ON, "banner")
+    turn(store, Verb.START, "half")
+    turn(store, Verb.KILL, "half")
+    open_gate(store).refresh()
+    store.close()
+    assert store.directory is not None
+    return Path(store.directory) / "snapshot.json"
+
+
+def restarted(store: SqlStore, open_gate: OpenGate, *, create: bool = True) -> Gate:
+    """A gate as another process would open it."""
+    return open_gate(SqlStore(store.url, create=create))
+
+
+def lose(store: SqlStore) -> Path:
+    """Take the database file away."""
+    path = Path(store.url.removeprefix("sqlite:///"))
+    store.close()
+    for name in path.parent.glob("flags.db*"):
+        if name.is_file():
+            name.rename(name.with_name("away-" + name.name))
+    return path
+
+
+# --- the copy -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_restart_without_the_store_starts_from_the_copy(
+    store: SqlStore, open_gate: OpenGate, kept: Path, create: bool
+) -> None:
+    """Also where an empty store was made in place of the one that is gone: nobody decided that everything be off."""
+    copy = kept.read_bytes()
+    lose(store)
+    gate = restarted(store, open_gate, create=create)
+    assert gate.is_on("banner", ADA)
+    assert gate.decide("half", ADA).reason == "killed"
+    assert gate.health().problem is not None
+    assert gate.health().revision == 4
+    gate.refresh()
+    assert gate.is_on("banner", ADA)
+    assert kept.read_bytes() == copy
+
+
+def test_an_empty_store_says_how_to_begin_anew(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    lose(store)
+    gate = restarted(store, open_gate)
+    gate.refresh()
+    assert gate.health().problem == (
+        f"{store.url}: it is empty, and was at revision 4, which goes on serving;"
+        f" to begin anew, remove {kept} and restart"
+    )
+    kept.unlink()
+    anew = restarted(store, open_gate)
+    assert anew.decisions() == {}
+    assert anew.health().problem is None
+
+
+def test_an_emptied_store_gets_no_definitions_before_somebody_decided_so(
+    store: SqlStore, open_gate: OpenGate, kept: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "flags.toml"
+    file.write_text(FLAGS)
+    lose(store)
+    gate = open_gate(SqlStore(store.url), definitions=file)
+    assert gate.is_on("banner", ADA)
+    bring(gate.store)
+    gate.refresh()
+    assert gate.decide("banner", ADA).reason == "off"
+    assert gate.health().problem is None
+
+
+def test_a_store_that_was_emptied_without_a_copy_keeps_serving(open_gate: OpenGate) -> None:
+    full = MemoryStore()
+    bring(full)
+    turn(full, Verb.ON, "banner")
+    store = UnreliableStore(full)
+    gate = open_gate(store)
+    assert gate.is_on("banner", ADA)
+    store.inner = MemoryStore()
+    gate.refresh()
+    assert gate.is_on("banner", ADA)
+    assert str(gate.health().problem).endswith("to begin anew, restart")
+
+
+def test_an_older_store_in_its_place_is_taken(open_gate: OpenGate) -> None:
+    """Restored from a backup: its revision went back."""
+    new, old = MemoryStore(), MemoryStore()
+    for each in (new, old):
+        bring(each)
+    turn(new, Verb.ON, "banner")
+    store = UnreliableStore(new)
+    gate = open_gate(store)
+    assert gate.is_on("banner", ADA)
+    store.inner = old
+    gate.refresh()
+    assert not gate.is_on("banner", ADA)
+    assert gate.health().problem is None
+
+
+def test_a_restart_with_garbage_for_a_store_starts_from_the_copy(
+    store: SqlStore, open_gate: OpenGate, kept: Path
+) -> None:
+    path = lose(store)
+    path.write_bytes(b"this is no database" * 1000)
+    gate = restarted(store, open_gate)
+    assert gate.is_on("banner", ADA)
+    assert gate.decide("half", ADA).reason == "killed"
+    assert "the database did not do it" in str(gate.health().problem)
+
+
+def test_when_the_store_is_back_it_is_what_counts(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    unreliable = UnreliableStore(store)
+    unreliable.error = StoreError(store.url, "gone")
+    gate = open_gate(unreliable)
+    assert gate.is_on("banner", ADA)
+    turn(store, Verb.OFF, "banner")
+    unreliable.error = None
+    gate.refresh()
+    assert not gate.is_on("banner", ADA)
+    assert json.loads(kept.read_text())["revision"] == 5
+
+
+def test_the_copy_follows_the_store(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    gate = open_gate(store)
+    gate.refresh()
+    turn(store, Verb.KILL, "banner")
+    gate.refresh()
+    lose(store)
+    assert restarted(store, open_gate, create=False).decide("banner", ADA).reason == "killed"
+
+
+def test_the_copy_is_for_this_user_only(kept: Path) -> None:
+    assert kept.stat().st_mode & 0o077 == 0
+    assert kept.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        '{"format": 1, "revision": 4, "rows": [["flag", "ban',
+        "[]",
+        '{"format": 2, "revision": 4, "rows": []}',
+        '{"format": 1, "revision": 4, "rows": [["flag", "banner"]]}',
+        '{"format": 1, "revision": 4, "rows": [[["flag"], "banner", 1, {}]]}',
+        "\udcff",
+    ],
+)
+def test_a_copy_that_cannot_be_read_is_said_and_ignored(
+    store: SqlStore, open_gate: OpenGate, kept: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept.write_text(content, errors="surrogateescape")
+    lose(store)
+    gate = restarted(store, open_gate, create=False)
+    assert not gate.is_on("banner", ADA)
+    gate.refresh()
+    about_the_copy = [message for message in caplog.messages if "there is no such file" not in message]
+    assert len(about_the_copy) == 2, "the copy, and the flag of which nothing is known: each once"
+
+
+def test_odd_rows_in_the_copy_turn_off_only_themselves(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    copy = json.loads(kept.read_text())
+    copy["rows"] += [["flag", "odd", 1, "text"], ["segment", "odder", 1, "text"]]
+    kept.write_text(json.dumps(copy))
+    lose(store)
+    gate = restarted(store, open_gate, create=False)
+    assert gate.is_on("banner", ADA)
+    assert gate.decide("odd", ADA).reason == "fault"
+
+
+def test_the_copy_is_written_whole_or_not_at_all(
+    store: SqlStore, open_gate: OpenGate, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A place that cannot be replaced: the old content stays, and no half-written file is left beside it."""
+    kept.unlink()
+    (kept / "in the way").mkdir(parents=True)
+    gate = open_gate(store)
+    gate.refresh()
+    assert gate.is_on("banner", ADA)
+    assert [name.name for name in kept.parent.iterdir()] == ["snapshot.json"]
+    assert [message for message in caplog.messages if message.startswith("no copy of the flags on this disk: ")]
+
+
+def test_a_directory_that_cannot_be_written_is_said_once_and_harmless(
+    store: SqlStore, open_gate: OpenGate, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(store)
+    (tmp_path / "a file").touch()
+    gate = open_gate(store, directory=tmp_path / "a file" / "below it")
+    gate.refresh()
+    turn(store, Verb.ON, "banner")
+    gate.refresh()
+    assert gate.is_on("banner", ADA)
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith("no copy of the flags on this disk: ")
+    assert gate.health().problem is None
+
+
+def test_a_gate_without_a_directory_keeps_no_copy(open_gate: OpenGate, tmp_path: Path) -> None:
+    store = MemoryStore()
+    bring(store)
+    unreliable = UnreliableStore(store)
+    unreliable.error = StoreError(store.url, "gone")
+    gate = open_gate(unreliable)
+    assert not gate.is_on("banner", ADA)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_of_ones_own(store: SqlStore, open_gate: OpenGate, tmp_path: Path) -> None:
+    bring(store)
+    open_gate(store, directory=tmp_path / "mine").refresh()
+    assert (tmp_path / "mine" / "snapshot.json").exists()
+    assert not (tmp_path / "flags.db.flaggate").exists()
+
+
+# --- off without the store ------------------------------------------------------------------
+
+
+@pytest.fixture
+def off_file(kept: Path) -> Path:
+    return kept.parent / "off"
+
+
+def turned_off(gate: Gate) -> set[str]:
+    """The flags that are off by environment or file, after the next poll."""
+    gate.refresh()
+    return {name for name, decision in gate.decisions(ADA).items() if decision.reason == "killed"} - {"half"}
+
+
+@pytest.mark.parametrize(
+    ("value", "off"),
+    [("banner", {"banner"}), ("banner,tiered", {"banner", "tiered"}), (" banner ,\ttiered ", {"banner", "tiered"}),
+     ("*", {"banner", "tiered"}), ("", set()), (",", set()), ("unheard-of", set())],
+)  # fmt: skip
+def test_the_environment_turns_off(
+    store: SqlStore, open_gate: OpenGate, kept: Path, monkeypatch: pytest.MonkeyPatch, value: str, off: set[str]
+) -> None:
+    gate = open_gate(store)
+    assert turned_off(gate) == set()
+    monkeypatch.setenv("FLAGGATE_OFF", value)
+    assert turned_off(gate) == off
+    monkeypatch.delenv("FLAGGATE_OFF")
+    assert turned_off(gate) == set()
+
+
+@pytest.mark.parametrize(
+    ("content", "off"),
+    [("banner\n", {"banner"}), ("banner,tiered", {"banner", "tiered"}), ("banner\ntiered\n", {"banner", "tiered"}),
+     ("*", {"banner", "tiered"}), ("", {"banner", "tiered"}), (" \n", {"banner", "tiered"}),
+     ("\udcff", {"banner", "tiered"})],
+)  # fmt: skip
+def test_the_off_file_turns_off(
+    store: SqlStore, open_gate: OpenGate, off_file: Path, content: str, off: set[str]
+) -> None:
+    gate = open_gate(store)
+    assert turned_off(gate) == set()
+    off_file.write_text(content, errors="surrogateescape")
+    assert turned_off(gate) == off
+    assert turned_off(gate) == off
+    off_file.unlink()
+    assert turned_off(gate) == set()
+
+
+def test_an_off_file_that_changes_is_read_again(store: SqlStore, open_gate: OpenGate, off_file: Path) -> None:
+    gate = open_gate(store)
+    off_file.write_text("banner")
+    assert turned_off(gate) == {"banner"}
+    other = off_file.with_name("other")
+    other.write_text("tiered")
+    seen = off_file.stat()
+    os.utime(other, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    os.replace(other, off_file)
+    assert turned_off(gate) == {"tiered"}
+
+
+def test_an_off_file_that_cannot_be_read_turns_everything_off(
+    store: SqlStore, open_gate: OpenGate, off_file: Path
+) -> None:
+    gate = open_gate(store)
+    off_file.mkdir()
+    assert turned_off(gate) == {"banner", "tiered"}
+    off_file.rmdir()
+    assert turned_off(gate) == set()
+
+
+def test_a_directory_that_cannot_be_looked_into_turns_nothing_off_and_is_said(
+    store: SqlStore, open_gate: OpenGate, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    gate = open_gate(store, directory=tmp_path / "loop")
+    assert turned_off(gate) == set()
+    assert turned_off(gate) == set()
+    said = [
+        message for message in caplog.messages if message.startswith("nobody can tell whether there is an off file")
+    ]
+    assert len(said) == 1
+
+
+def test_environment_and_file_add_up(
+    store: SqlStore, open_gate: OpenGate, off_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = open_gate(store)
+    off_file.write_text("banner")
+    monkeypatch.setenv("FLAGGATE_OFF", "tiered")
+    assert turned_off(gate) == {"banner", "tiered"}
+
+
+def test_a_visit_keeps_its_answers_when_the_off_file_comes(
+    store: SqlStore, open_gate: OpenGate, off_file: Path
+) -> None:
+    gate = open_gate(store)
+    with gate.visit(ADA):
+        off_file.write_text("*")
+        gate.refresh()
+        assert gate.is_on("banner")
+    assert not gate.is_on("banner")
+
+
+def test_off_with_the_store_gone(store: SqlStore, open_gate: OpenGate, off_file: Path) -> None:
+    lose(store)
+    gate = restarted(store, open_gate, create=False)
+    assert gate.is_on("banner", ADA)
+    off_file.write_text("banner")
+    assert turned_off(gate) == {"banner"}
+    explained = gate.explain("banner", ADA)
+    assert explained.decision.reason == "killed"
+    assert str(explained) == "kill: yes, in this process (FLAGGATE_OFF or the off file); off"
+
+
+def test_off_from_the_start_with_a_store_that_keeps_us_waiting(
+    store: SqlStore, open_gate: OpenGate, off_file: Path
+) -> None:
+    off_file.write_text("banner")
+    unreliable = UnreliableStore(store)
+    unreliable.is_open.clear()
+    gate = open_gate(unreliable, background=True)
+    assert gate.decide("banner", ADA).reason == "killed"
+    assert gate.decide("half", ADA).reason == "killed"
+    unreliable.is_open.set()
+
+
+def test_off_does_not_wait_for_the_store(store: SqlStore, open_gate: OpenGate, off_file: Path) -> None:
+    """The round that finds the file serves it before it asks the store, which may take its time."""
+    unreliable = UnreliableStore(store)
+    gate = open_gate(unreliable, background=True)
+    assert gate.is_on("banner", ADA)
+
+    class Slow(UnreliableStore):
+        def revision(self) -> int:
+            if off_file.exists():
+                self.is_open.clear()
+            return super().revision()
+
+    slow = Slow(store)
+    gate._puller._store = slow
+    off_file.write_text("banner")
+    until(lambda: not gate.is_on("banner", ADA), "the off file counts", seconds=10)
+    slow.is_open.set()
+
+
+def test_a_flag_that_nobody_can_read_is_off_by_file_too(store: SqlStore, open_gate: OpenGate, off_file: Path) -> None:
+    put(store, "flag", "broken", {})
+    off_file.write_text("broken")
+    gate = open_gate(store)
+    assert turned_off(gate) == {"broken"}

@@ -1,0 +1,175 @@
+"""What a process pays: no query and no file in a decision, few imports, and rooms that import one way."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import flaggate
+from flaggate.rollout.state import Verb
+from flaggate.stores.sql import SqlStore
+from tests.runtime.scenes import FLAGS, FRIENDS, bring, run, turn
+
+SOURCE = Path(flaggate.__file__).parent
+MODULES = sorted(SOURCE.rglob("*.py"))
+ROOMS = ("errors", "flags", "rollout", "decide", "stores", "runtime", "web", "contrib", "console", "cli", "testing")
+"""In the order of the arrows: a room imports those to its left, and itself."""
+
+
+def dotted(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+# --- deciding -------------------------------------------------------------------------------
+
+
+def test_ten_thousand_decisions_make_no_query_and_open_no_file(store: SqlStore, tmp_path: Path) -> None:
+    bring(store, FLAGS + FRIENDS)
+    for name in ("banner", "tiered", "friendly"):
+        turn(store, Verb.ON, name)
+    turn(store, Verb.START, "half")
+    store.close()
+    script = """
+import json, sys, threading
+from collections import Counter
+import sqlalchemy as sa
+from flaggate import Context, Gate
+
+asking, queries, events = threading.get_ident(), Counter(), Counter()
+is_watched = False
+
+def hook(event, _):
+    if is_watched and threading.get_ident() == asking:
+        events[event] += 1
+
+def ask(gate, times):
+    for number in range(times):
+        context = Context(f"user-{number}", tier="pro")
+        gate.is_on("half", context)
+        gate.decide("friendly", context)
+        with gate.visit(context) as visit:
+            gate.is_on("banner"); visit.decide("tiered"); gate.decisions()
+            visit.identify(user=f"another-{number}")
+            gate.is_on("half")
+
+sys.addaudithook(hook)
+sa.event.listen(sa.Engine, "before_cursor_execute", lambda *_: queries.update([is_watched and threading.get_ident() == asking]))
+gate = Gate.open(sys.argv[1])
+ask(gate, 1)
+queries.clear()
+is_watched = True
+ask(gate, 10_000)
+counted = dict(events), queries[True]
+open("/dev/null").close()
+gate.store.history("half")
+print(json.dumps([*counted, events["open"] > 0, queries[True] > 0]))
+"""
+    assert json.loads(run(tmp_path, script, store.url)) == [{}, 0, True, True], "and the counting counts"
+
+
+# --- imports --------------------------------------------------------------------------------
+
+
+def test_importing_the_package_loads_no_framework_and_starts_nothing(tmp_path: Path) -> None:
+    script = """
+import json, sys, threading
+before = set(sys.modules)
+import flaggate
+print(json.dumps([sorted({name.partition(".")[0] for name in sys.modules.keys() - before}), threading.active_count()]))
+"""
+    loaded, threads = json.loads(run(tmp_path, script))
+    heavy = {
+        "sqlalchemy", "sqlite3", "click", "rich", "packaging", "dataclasses", "asyncio", "logging", "django", "flask",
+        "starlette", "fastapi",
+    }  # fmt: skip
+    assert heavy & set(loaded) == set()
+    assert "flaggate" in loaded
+    assert threads == 1
+
+
+def test_asking_a_store_in_memory_loads_no_driver_and_no_event_loop(tmp_path: Path) -> None:
+    script = """
+import json, logging, sys
+logging.disable()
+before = set(sys.modules)
+import flaggate
+flaggate.Gate.open("memory://").is_on("banner", flaggate.Context("ada"))
+print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules.keys() - before})))
+"""
+    loaded = set(json.loads(run(tmp_path, script)))
+    assert loaded & {"sqlalchemy", "sqlite3", "asyncio", "click", "rich"} == set()
+    assert "mmh3" in loaded
+
+
+def test_the_public_names() -> None:
+    from flaggate import Context, Decision, Flag, FlaggateError, Gate, Guard, Stage
+
+    assert Flag.__module__ == Stage.__module__ == Guard.__module__ == "flaggate.flags.model"
+    assert issubclass(FlaggateError, Exception)
+    assert {Context, Decision, Flag, FlaggateError, Gate, Guard, Stage} == {
+        getattr(flaggate, name) for name in flaggate.__all__
+    }
+    questions = {"is_on", "decide", "decisions", "explain", "visit", "close", "open"}
+    assert questions <= set(dir(Gate))
+    with pytest.raises(AttributeError, match="module 'flaggate' has no attribute 'Flog'"):
+        flaggate.Flog  # noqa: B018  # the access is the point
+
+
+def test_every_module_imports_on_its_own(tmp_path: Path) -> None:
+    """Each in a fork of a bare interpreter: a cycle would show."""
+    script = """
+import importlib, os, sys
+failed = []
+for name in sys.argv[1:]:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            importlib.import_module(name)
+            status = 0
+        finally:
+            os._exit(status)
+    if os.waitpid(child, 0)[1]:
+        failed.append(name)
+print(failed)
+"""
+    names = [dotted(path) for path in MODULES if path.name != "__main__.py"]
+    assert len(names) > 30
+    assert run(tmp_path, script, *names) == "[]\n"
+
+
+def imported(path: Path) -> Iterator[tuple[str, int]]:
+    """The modules that a file names in its import statements, wherever they stand, with their lines."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import hides its room"
+            yield node.module or "", node.lineno
+
+
+def test_the_rooms_import_one_way() -> None:
+    wrong = []
+    for path in MODULES:
+        room = room_of(dotted(path))
+        for name, line in imported(path):
+            if name.split(".")[0] == "flaggate" and ROOMS.index(room_of(name)) > ROOMS.index(room):
+                wrong.append(f"{path}:{line}: {room} imports {name}")
+    assert wrong == []
+
+
+def room_of(module: str) -> str:
+    """The room of a module; who stands at the front door (`flaggate`, `python -m flaggate`) may import any."""
+    room = module.split(".")[1:2]
+    return "cli" if room in ([], ["__main__"]) else room[0]
+
+
+@pytest.mark.parametrize(("library", "home"), [("sqlalchemy", "stores/sql.py"), ("mmh3", "decide/bucket.py")])
+def test_a_driver_is_imported_in_the_one_module_named_after_it(library: str, home: str) -> None:
+    importers = {path for path in MODULES for name, _ in imported(path) if name.split(".")[0] == library}
+    assert importers == {SOURCE / home}

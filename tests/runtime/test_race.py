@@ -1,0 +1,73 @@
+"""Two processes write the same flag of the same file at the same time."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flaggate.rollout.state import Verb
+from flaggate.stores.record import read_flag
+from flaggate.stores.sql import SqlStore
+from tests.runtime.control_plans import BANNER, CHECKOUT, act, apply
+from tests.runtime.race_agreement import assert_state_and_events_agree
+from tests.runtime.race_processes import kill_rounds, meetings, move_rounds, read_rounds, switch_rounds
+from tests.stores.children import fork, wait
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
+
+WRITES = 1000
+KILLS = 200
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path}/flags.db"
+
+
+@pytest.fixture
+def store(url: str) -> Iterator[SqlStore]:
+    store = SqlStore(url)
+    yield store
+    store.close()
+
+
+def test_of_two_that_saw_the_same_version_one_wins_and_the_other_is_told_by_whom(
+    store: SqlStore, url: str, tmp_path: Path
+) -> None:
+    """A thousand rounds; no write is lost and none is done twice."""
+    apply(store, BANNER)
+    store.close()  # nothing is open that a child would inherit
+    left, right = meetings()
+    results = tmp_path / "left.json", tmp_path / "right.json"
+    pids = [
+        fork(lambda: switch_rounds(SqlStore(url), "left", left, WRITES, results[0])),
+        fork(lambda: switch_rounds(SqlStore(url), "right", right, WRITES, results[1])),
+    ]
+    assert [wait(pid) for pid in pids] == [0, 0]
+
+    events = store.history("banner", limit=2 * WRITES)[1:]
+    assert len(events) == WRITES
+    assert read_flag(store, "banner").version == store.revision() == 1 + WRITES
+    assert_state_and_events_agree(store)
+    rounds = list(zip(events, *map(read_rounds, results), strict=True))
+    for number, (event, of_left, of_right) in enumerate(rounds, start=1):
+        won, lost = (of_left, of_right) if event.actor == "left" else (of_right, of_left)
+        assert (won.version, won.has_won) == (number, True)
+        assert (lost.version, lost.has_won, lost.meanwhile) == (number, False, [(event.id, event.actor)])
+
+
+def test_a_kill_always_lands(store: SqlStore, url: str) -> None:
+    """However the rollout is moved meanwhile."""
+    apply(store, CHECKOUT)
+    act(store, Verb.START)
+    store.close()
+    mover, killer = meetings()
+    pids = [
+        fork(lambda: move_rounds(SqlStore(url), mover, KILLS)),
+        fork(lambda: kill_rounds(SqlStore(url), killer, KILLS)),
+    ]
+    assert [wait(pid) for pid in pids] == [0, 0]
+    verbs = [event.verb for event in store.history(limit=10 * KILLS)]
+    assert verbs.count("kill") == verbs.count("unkill") == KILLS
+    assert_state_and_events_agree(store)
