@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flaggate import Context
 from flaggate.decide.bucket import bucket, fingerprint
 from tests import oracle
+from tests.decide.seed_plan import at_stage, compiled_at
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "bucket.md").read_text(encoding="utf-8")
@@ -58,6 +60,16 @@ def test_the_oracle_agrees_about_any_text(salt: str, key: str) -> None:
     place = bucket(salt, key)
     assert place == oracle.bucket(salt, key)
     assert 0 <= place < 100_000
+
+
+@pytest.mark.parametrize("text", ["\ud800", "u-\udfff", "\udc80" * 40])
+def test_half_a_character_is_an_error_that_can_be_caught(text: str) -> None:
+    """UTF-8 has no bytes for it. As a key it makes the decision a fault, and nothing worse."""
+    for salt, key in ((text, "u-1"), ("new-invoicing", text)):
+        with pytest.raises(UnicodeEncodeError):
+            bucket(salt, key)
+    with pytest.raises(UnicodeEncodeError):
+        compiled_at(at_stage(4)).decide(Context(text))
 
 
 def test_known_values_of_murmur3_hold_the_oracle_itself() -> None:

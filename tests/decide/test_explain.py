@@ -161,6 +161,16 @@ def test_every_trace_can_be_told_and_ends_with_the_answer(world: World, context:
     assert str(told).rsplit("; ", 1)[1] == ("on" if told.decision else "off")
 
 
+def test_a_rule_that_fails_is_told_as_the_fault_that_an_app_would_get() -> None:
+    broken = Context(city=["Leeds"])  # type: ignore[arg-type]  # as an app without types may do
+    flag = one_stage(Condition("city", "equals", ("Leeds", "London")))
+    words = explain(flag, running(flag, 1), broken, {})
+    assert words.decision == (flag.name, False, "fault", None, None)
+    assert str(words) == """a rule failed: TypeError("unhashable type: 'list'"); off"""
+    missing = one_stage(Condition("segment", "segment", ("vip",)))
+    assert told(running(missing, 1), Context(), missing) == "a rule failed: KeyError('vip'); off"
+
+
 def test_conditions_that_the_flag_does_not_ask_are_not_asked_here() -> None:
     """A rule that would fail after one that says no: the flag never comes to it, so the trace must not fail either."""
 

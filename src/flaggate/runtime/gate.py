@@ -335,11 +335,12 @@ def _after_fork(*, in_child: bool) -> None:
         _forking.clear()
 
 
-getattr(os, "register_at_fork", dict)(  # Windows does not fork, and has no such function
-    before=_before_fork,
-    after_in_parent=lambda: _after_fork(in_child=False),
-    after_in_child=lambda: _after_fork(in_child=True),
-)
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork, and has no such function
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )
 
 
 def _say(message: str) -> None:
