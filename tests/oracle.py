@@ -1,4 +1,4 @@
-"""What the seed plan (tests/seed.toml) must answer, read from the plan by eye.
+"""What the seed plan (tests/seed.py) must answer, read from the plan by eye.
 
 Independent of the package on purpose: it imports nothing of it, and has a MurmurHash3 of its own.
 """

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from flaggate.cli.main import run
+from tests.seed import SEED
 
-PLAN = Path("src/flaggate/cli/demo/plan.toml").absolute()
 OWNER = "release-owner@example.com"
 
 
@@ -47,7 +47,7 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 @pytest.fixture
 def applied(terminal: Terminal) -> Terminal:
     """A terminal whose store holds the seed plan."""
-    terminal("apply", str(PLAN))
+    terminal("apply", str(SEED))
     return terminal
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from tests.cli.conftest import PLAN, Terminal
+from tests.cli.conftest import Terminal
+from tests.seed import SEED
 
 SWITCH = '[flags.dark-mode]\ndescription = "Dark"\nowner = "owner@example.com"\n'
 
@@ -27,7 +28,7 @@ def test_check_of_a_file_that_is_not_there(terminal: Terminal) -> None:
 
 
 def test_check_advises(terminal: Terminal) -> None:
-    out = terminal("check", str(PLAN))
+    out = terminal("check", str(SEED))
     assert "stages.internal: no min_sample: silence counts as fine here" in out
     assert "stages.manchester: 50 % of a place by user: who leaves the place leaves the stage" in out
     assert "1 flags, 0 segments, no mistakes, 3 to think about" in out
@@ -50,7 +51,7 @@ def test_advice(terminal: Terminal, write: Callable[[str], str], extra: str, wor
 def test_schema_accepts_the_plan(terminal: Terminal) -> None:
     import tomllib
 
-    jsonschema.validate(tomllib.loads(PLAN.read_text()), json.loads(terminal("schema")))
+    jsonschema.validate(tomllib.loads(SEED.read_text()), json.loads(terminal("schema")))
 
 
 def test_apply_shows_the_difference(terminal: Terminal, write: Callable[[str], str]) -> None:
@@ -79,7 +80,7 @@ def test_apply_names_the_rollouts_that_a_segment_touches(terminal: Terminal, wri
 
 def test_a_refused_edit_is_all_or_nothing(applied: Terminal, write: Callable[[str], str]) -> None:
     applied("start", "new-invoicing")
-    text = PLAN.read_text().replace("staff = true", "staff = false") + SWITCH
+    text = SEED.read_text().replace("staff = true", "staff = false") + SWITCH
     applied("apply", write(text), code=1)
     assert "stage internal: its audience cannot change" in applied.err
     assert list(applied.json("status")) == ["new-invoicing"]
@@ -88,6 +89,6 @@ def test_a_refused_edit_is_all_or_nothing(applied: Terminal, write: Callable[[st
 
 
 def test_apply_json(terminal: Terminal) -> None:
-    found = terminal.json("apply", str(PLAN), "--dry-run")
+    found = terminal.json("apply", str(SEED), "--dry-run")
     assert found["dry_run"]
     assert [change["name"] for change in found["changes"]] == ["new-invoicing"]

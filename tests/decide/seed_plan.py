@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from flaggate import Context, Flag
@@ -11,8 +10,9 @@ from flaggate.decide.compile import CompiledFlag, compile_flag
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Act, Rollout, Verb, born, move
 from tests.oracle import Person
+from tests.seed import SEED
 
-FLAG: Final[Flag] = parse((Path(__file__).parents[1] / "seed.toml").read_text(encoding="utf-8")).flags["new-invoicing"]
+FLAG: Final[Flag] = parse(SEED.read_text(encoding="utf-8")).flags["new-invoicing"]
 NOW: Final = datetime(2026, 3, 2, 10, tzinfo=UTC)
 
 

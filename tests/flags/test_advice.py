@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from flaggate.flags.advice import advice
 from flaggate.flags.document import flag_from_json, parse
+from tests.seed import SEED
 
-SEED = (Path(__file__).parent.parent / "seed.toml").read_text(encoding="utf-8")
 LAST = {"name": "everyone"}
 LIMIT = {"metric": "errors", "limit": "1%"}
 
@@ -20,7 +19,9 @@ def paths_and_words(**flag: Any) -> list[tuple[str, str]]:
 
 
 def test_the_seed_plan_is_told_of_silence_and_of_a_place() -> None:
-    assert [(path.rsplit(".", 1)[1], words) for path, words in advice(parse(SEED).flags)] == [
+    assert [
+        (path.rsplit(".", 1)[1], words) for path, words in advice(parse(SEED.read_text(encoding="utf-8")).flags)
+    ] == [
         ("internal", "no min_sample: silence counts as fine here"),
         ("manchester", "50 % of a place by user: who leaves the place leaves the stage"),
         ("tenth", "no min_sample: silence counts as fine here"),

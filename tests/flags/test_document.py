@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tomllib
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +19,8 @@ from flaggate.flags.document import Definitions, flag_from_json, parse, segment_
 from flaggate.flags.model import Flag, Guard, Segment, Stage, guards_judged_in, segments_asked
 from tests.flags import strategies
 from tests.flags.toml_text import toml_text
+from tests.seed import SEED
 
-SEED = (Path(__file__).parent.parent / "seed.toml").read_text(encoding="utf-8")
 DAY = 24 * 3600
 
 
@@ -57,14 +56,14 @@ def test_the_seed_plan_is_read_as_written() -> None:
             Guard("slow", limit=Decimal("0.05"), slower_than_ms=400),
         ),
     )  # fmt: skip
-    assert parse(SEED) == Definitions({"new-invoicing": expected}, {})
+    assert parse(SEED.read_text(encoding="utf-8")) == Definitions({"new-invoicing": expected}, {})
 
 
 def test_the_canonical_form_of_the_seed_plan_is_the_file_without_defaults() -> None:
-    written = tomllib.loads(SEED)["flags"]["new-invoicing"]
+    written = tomllib.loads(SEED.read_text(encoding="utf-8"))["flags"]["new-invoicing"]
     del written["unit"], written["guards"][2]["on_breach"], written["guards"][2]["on_no_data"]
     written["deny"] = {"account": "acme-de"}  # a list of one value is that value
-    assert flag_to_json(parse(SEED).flags["new-invoicing"]) == written
+    assert flag_to_json(parse(SEED.read_text(encoding="utf-8")).flags["new-invoicing"]) == written
 
 
 @given(strategies.definitions())
@@ -182,6 +181,6 @@ def test_the_segments_a_flag_asks_are_those_of_all_its_audiences() -> None:
 
 
 def test_a_guard_against_control_is_judged_only_where_there_is_a_control() -> None:
-    flag = parse(SEED).flags["new-invoicing"]
+    flag = parse(SEED.read_text(encoding="utf-8")).flags["new-invoicing"]
     judged = {stage.name: len(guards_judged_in(flag, stage)) for stage in flag.stages}
     assert judged == {"internal": 2, "manchester": 3, "beta": 2, "tenth": 3, "everyone": 2}

@@ -17,6 +17,7 @@ from jsonschema import Draft202012Validator
 from flaggate.errors import DocumentError
 from flaggate.flags.document import json_schema, parse
 from tests.flags import strategies
+from tests.seed import SEED
 
 WRONG = Path(__file__).parent / "wrong"
 VALIDATOR = Draft202012Validator(json_schema())
@@ -67,7 +68,7 @@ def test_is_a_schema() -> None:
 
 
 def test_takes_the_seed_plan() -> None:
-    VALIDATOR.validate(document_in(Path(__file__).parent.parent / "seed.toml"))
+    VALIDATOR.validate(document_in(SEED))
 
 
 @given(strategies.definitions())

@@ -31,8 +31,8 @@ from tests.runtime.control_plans import (
     stored,
     with_id,
 )
+from tests.seed import SEED
 
-SEED = Path(__file__).parents[1] / "seed.toml"
 WRONG = sorted((Path(__file__).parents[1] / "flags/wrong").glob("*.*"))
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from flaggate.rollout.state import Status, born
 from flaggate.stores.base import Row, Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.record import document_of, read_flag, record_of, records_of, segment_of, segment_write
+from tests.seed import SEED
 
 AT = datetime(2026, 3, 2, 9, 0, 0, 123_456, tzinfo=UTC)
-FLAG = parse((Path(__file__).parents[1] / "seed.toml").read_text()).flags["new-invoicing"]
+FLAG = parse(SEED.read_text()).flags["new-invoicing"]
 ROLLOUT = replace(
     born(FLAG, AT), status=Status.PAUSED, accepted_by="deputy@example.com", stage=3, attempt=2, revision=4, killed=True
 )
