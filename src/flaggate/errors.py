@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "BusyError",
     "ConflictError",
     "DocumentError",
     "FlaggateError",
@@ -17,6 +18,7 @@ __all__ = [
     "RevisionError",
     "StoreError",
     "UnknownFlagError",
+    "UnreadableError",
     "closest",
 ]
 
@@ -50,6 +52,16 @@ class DocumentError(FlaggateError):
         super().__init__("\n".join(str(mistake) for mistake in self.mistakes))
 
 
+class UnreadableError(FlaggateError):
+    """A stored flag or segment that this version of flaggate does not understand."""
+
+    def __init__(self, kind: str, name: str, problem: str) -> None:
+        self.kind = kind
+        self.name = name
+        self.problem = problem
+        super().__init__(f"the stored {kind} {name} cannot be read: {problem}")
+
+
 class UnknownFlagError(FlaggateError):
     """No flag of this `name` is in the store; `suggestion` is the closest one that is."""
 
@@ -69,7 +81,7 @@ class MoveError(FlaggateError):
         self.why = why
         self.legal = tuple(legal)
         instead = "" if verb in self.legal else f" Legal now: {', '.join(self.legal)}."
-        super().__init__(f"{flag}: cannot {verb}: {why}.{instead}")
+        super().__init__(f"{flag}: {verb} refused: {why}.{instead}")
 
 
 class RevisionError(FlaggateError):
@@ -87,6 +99,10 @@ class StoreError(FlaggateError):
         self.url = url
         self.problem = problem
         super().__init__(f"{url}: {problem}")
+
+
+class BusyError(StoreError):
+    """Somebody else is writing, and did not end in time. Nothing was written; try again."""
 
 
 class ConflictError(StoreError):

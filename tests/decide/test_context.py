@@ -130,6 +130,10 @@ def test_groups_are_any_iterable_of_names(given: Any) -> None:
     assert Context(groups=given).groups == frozenset({"a", "b"})
 
 
+def test_no_groups_may_be_said_as_none() -> None:
+    assert Context(groups=None) == Context()
+
+
 @pytest.mark.parametrize("text", ["beta", "", Safe("beta")])
 def test_groups_as_one_text_are_refused(text: str) -> None:
     """Otherwise "beta" would be the groups b, e, t and a."""

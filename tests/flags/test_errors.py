@@ -21,7 +21,7 @@ from flaggate.errors import (
 
 def test_every_error_is_a_flaggate_error() -> None:
     raised = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
-    assert len(raised) == 8
+    assert len(raised) == 10
     assert all(issubclass(error, FlaggateError) for error in raised)
 
 
@@ -47,7 +47,7 @@ def test_an_unknown_flag_suggests_the_closest() -> None:
 def test_a_move_error_says_why_and_what_is_legal() -> None:
     error = MoveError("banner", "advance", "it is a switch", ["on", "kill"])
     assert (error.flag, error.verb, error.why, error.legal) == ("banner", "advance", "it is a switch", ("on", "kill"))
-    assert str(error) == "banner: cannot advance: it is a switch. Legal now: on, kill."
+    assert str(error) == "banner: advance refused: it is a switch. Legal now: on, kill."
 
 
 def test_a_revision_error_lists_its_refusals() -> None:

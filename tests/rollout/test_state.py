@@ -124,12 +124,11 @@ def test_a_refusal_says_why_and_what_is_legal() -> None:
     with pytest.raises(MoveError) as refused:
         move(PLAN, standing(ROLLED_BACK), act(Verb.START))
     assert str(refused.value) == (
-        "invoicing: cannot start: a rollout that is rolled back does not take it. "
-        "Legal now: restart, kill, owner accept, owner set, owner away."
+        "invoicing: start refused: it is rolled back. Legal now: restart, kill, owner accept, owner set, owner away."
     )
-    with pytest.raises(MoveError, match="cannot advance: a switch that is on does not take it"):
+    with pytest.raises(MoveError, match="advance refused: it is a switch"):
         move(SWITCH, standing(ON), act(Verb.ADVANCE))
-    with pytest.raises(MoveError, match="cannot resume: it is killed; unkill comes first"):
+    with pytest.raises(MoveError, match="resume refused: it is killed; unkill comes first"):
         move(PLAN, standing(PAUSED, killed=True), act(Verb.RESUME))
 
 
@@ -377,3 +376,25 @@ def test_an_event_is_told_in_one_line() -> None:
     event = Event("invoicing", Verb.ROLLBACK, OWNER, at)
     assert str(event) == "2026-03-02 14:05:06 owner@example.com rollback"
     assert str(replace(event, reason="errors")) == "2026-03-02 14:05:06 owner@example.com rollback: errors"
+
+
+def test_who_accepted_before_a_hand_over_does_not_answer_for_a_start() -> None:
+    """While it runs the one before answers until the next accepts; a draft has nobody to answer to yet."""
+    for status, verb in ((DRAFT, Verb.START), (ROLLED_BACK, Verb.RESTART)):
+        handed_over = standing(status, accepted_by=OWNER, owner="next@example.com")
+        with pytest.raises(MoveError, match=r"nobody answers for it; next@example\.com or a deputy has to accept"):
+            move(PLAN, handed_over, act(verb, actor="carol@example.com"))
+        moved = move(PLAN, handed_over, act(verb, actor="next@example.com"))
+        assert moved is not None
+        assert moved[0].accepted_by == "next@example.com"
+        by_deputy = move(PLAN, replace(handed_over, accepted_by=DEPUTY), act(verb, actor="carol@example.com"))
+        assert by_deputy is not None
+        assert by_deputy[0].accepted_by == DEPUTY
+
+
+def test_nobody_does_nothing_and_nobody_owns_nothing() -> None:
+    with pytest.raises(MoveError, match="the actor has no name"):
+        move(PLAN, standing(RUNNING), act(Verb.KILL, actor=" "))
+    for owner, deputies in ((" ", None), ("", None), (OTHER, ("",))):
+        with pytest.raises(MoveError, match="an owner or a deputy has no name"):
+            move(PLAN, standing(RUNNING), act(Verb.OWNER_SET, owner=owner, deputies=deputies))

@@ -137,6 +137,7 @@ class UnreliableStore:
         self.inner = inner
         self.url = inner.url
         self.poll_seconds = 0.01
+        self.identity = inner.identity
         self.directory = inner.directory
         self.error: Exception | None = None
         self.is_open = threading.Event()

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from flaggate.errors import MoveError, OvertakenError, UnknownFlagError
+from flaggate.errors import BusyError, MoveError, OvertakenError, UnknownFlagError, UnreadableError
 from flaggate.flags.document import Definitions, parse
 from flaggate.rollout.state import Event, Verb, rollout_to_json
 from flaggate.runtime.control import Applied, Control
@@ -332,3 +332,53 @@ def test_two_processes_that_differ_only_in_the_file_know_it() -> None:
         control_of(store).apply(definitions, actor=OWNER, fingerprint="three")
     assert caught.value.meanwhile == ()
     assert control_of(store).applied_fingerprint() == "two"
+
+
+# --- a kill is stopped by nothing ---------------------------------------------------------------
+
+
+def test_a_flag_whose_plan_nobody_can_read_is_killed_all_the_same(store: Store) -> None:
+    """A newer flaggate may expose it elsewhere. What this one does not understand stays as it is."""
+    apply(store, CHECKOUT)
+    newer: dict[str, Any] = {"flag": {"novelty": 1}, "rollout": {**stored(store), "novelty": 2}}
+    store.commit([Write("flag", "checkout", 1, newer)], [])
+    assert act(store, Verb.KILL).rollout.killed
+    row = store.get("flag", "checkout")
+    assert row is not None
+    assert row.document == {"flag": {"novelty": 1}, "rollout": {**newer["rollout"], "killed": True}}
+    assert store.history()[-1].verb == "kill"
+    with pytest.raises(UnreadableError, match="stored flag checkout cannot be read"):
+        act(store, Verb.UNKILL)
+
+
+class BusyStore(MemoryStore):
+    """Somebody else is writing when one of the next commits comes."""
+
+    busy = 0
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+        if self.busy:
+            self.busy -= 1
+            raise BusyError(self.url, "database is locked")
+        return super().commit(writes, events)
+
+
+@pytest.mark.parametrize("verb", [Verb.KILL, Verb.ROLLBACK])
+def test_less_exposure_waits_for_a_writer_who_takes_long(verb: Verb) -> None:
+    store = BusyStore()
+    apply(store, CHECKOUT)
+    act(store, Verb.START)
+    store.busy = 5
+    assert act(store, verb).event is not None
+    assert store.busy == 0
+
+
+def test_it_does_not_wait_for_ever_and_others_do_not_wait() -> None:
+    store = BusyStore()
+    apply(store, CHECKOUT)
+    store.busy = 1000
+    with pytest.raises(BusyError):
+        act(store, Verb.START)
+    assert store.busy == 999
+    with pytest.raises(BusyError):
+        act(store, Verb.KILL)

@@ -12,6 +12,7 @@ from flaggate.errors import DocumentError, StoreError
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.definitions import load
+from flaggate.stores.record import read_flag
 from flaggate.stores.sql import SqlStore
 from tests.runtime.conftest import OpenGate
 from tests.runtime.scenes import FLAGS, OWNER, UnreliableStore, control_of, put, turn, until
@@ -335,4 +336,7 @@ def test_a_stored_flag_that_nobody_can_read_stops_the_file_only(
     file.write_text(OTHER)
     polls(gate)
     assert gate.is_on("banner", ADA)
+    assert read_flag(store, "banner").flag.description == "Another text", "the file does not name what is broken"
+    file.write_text(OTHER.replace("flags.banner", "flags.broken"))
+    polls(gate)
     assert "the stored flag broken cannot be read" in str(gate.health().problem)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from flaggate import Context, Gate
 from flaggate.errors import StoreError
 from flaggate.rollout.state import Verb
+from flaggate.runtime.disk import DiskCopy
+from flaggate.stores.base import Changes
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.conftest import OpenGate
@@ -143,7 +148,7 @@ def test_when_the_store_is_back_it_is_what_counts(store: SqlStore, open_gate: Op
     unreliable.error = None
     gate.refresh()
     assert not gate.is_on("banner", ADA)
-    assert json.loads(kept.read_text())["revision"] == 5
+    assert json.loads(kept.read_text().splitlines()[0])["revision"] == 5
 
 
 def test_the_copy_follows_the_store(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
@@ -155,20 +160,25 @@ def test_the_copy_follows_the_store(store: SqlStore, open_gate: OpenGate, kept: 
     assert restarted(store, open_gate, create=False).decide("banner", ADA).reason == "killed"
 
 
-def test_the_copy_is_for_this_user_only(kept: Path) -> None:
-    assert kept.stat().st_mode & 0o077 == 0
-    assert kept.parent.stat().st_mode & 0o077 == 0
+def test_the_copy_is_as_open_as_the_umask_says(kept: Path) -> None:
+    """Processes of another user look for the `off` file in this folder."""
+    mask = os.umask(0)
+    os.umask(mask)
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o666 & ~mask
+    assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o777 & ~mask
+    assert [file.name for file in kept.parent.iterdir()] == [kept.name]
 
 
 @pytest.mark.parametrize(
     "content",
     [
         "",
-        '{"format": 1, "revision": 4, "rows": [["flag", "ban',
+        '{"format": 1, "store": "s", "revision": 4}\n[["flag", "ban',
+        '{"format": 1, "store": "s", "revision": 4}',
         "[]",
-        '{"format": 2, "revision": 4, "rows": []}',
-        '{"format": 1, "revision": 4, "rows": [["flag", "banner"]]}',
-        '{"format": 1, "revision": 4, "rows": [[["flag"], "banner", 1, {}]]}',
+        '{"format": 2, "store": "s", "revision": 4}\n[]',
+        '{"format": 1, "store": "s", "revision": 4}\n[["flag", "banner"]]',
+        '{"format": 1, "store": "s", "revision": 4}\n[[["flag"], "banner", 1, {}]]',
         "\udcff",
     ],
 )
@@ -185,13 +195,77 @@ def test_a_copy_that_cannot_be_read_is_said_and_ignored(
 
 
 def test_odd_rows_in_the_copy_turn_off_only_themselves(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
-    copy = json.loads(kept.read_text())
-    copy["rows"] += [["flag", "odd", 1, "text"], ["segment", "odder", 1, "text"]]
-    kept.write_text(json.dumps(copy))
+    head, rows = kept.read_text().splitlines()
+    odd = [["flag", "odd", 1, "text"], ["segment", "odder", 1, "text"]]
+    kept.write_text(f"{head}\n{json.dumps(json.loads(rows) + odd)}")
     lose(store)
     gate = restarted(store, open_gate, create=False)
     assert gate.is_on("banner", ADA)
     assert gate.decide("odd", ADA).reason == "fault"
+
+
+def test_a_copy_of_something_newer_stays(store: SqlStore, kept: Path) -> None:
+    """A process that fell behind does not take back a kill that another one has put on disk."""
+    store.revision()
+    DiskCopy(kept.parent).save(store.identity, Changes(9, ()))
+    DiskCopy(kept.parent).save(store.identity, Changes(8, ()))
+    assert DiskCopy(kept.parent).load() == Changes(9, ())
+    DiskCopy(kept.parent).save("another store", Changes(1, ()))
+    assert DiskCopy(kept.parent).load() == Changes(1, ())
+
+
+def test_another_store_put_in_its_place_is_taken_over_whole(store: SqlStore, open_gate: OpenGate) -> None:
+    """Also at the same revision, as a backup is that went on elsewhere."""
+    put_aside = Path(store.url.removeprefix("sqlite:///")).with_name("backup.db")
+    bring(store)
+    turn(store, Verb.ON, "banner")
+    gate = open_gate(store)
+    gate.refresh()
+    with (
+        closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as source,
+        closing(sqlite3.connect(put_aside)) as copy,
+    ):
+        source.backup(copy)
+    backup = SqlStore(f"sqlite:///{put_aside}")
+    turn(backup, Verb.KILL, "banner")
+    backup.close()
+    turn(store, Verb.OFF, "banner")
+    turn(store, Verb.ON, "banner")
+    gate.refresh()
+    assert gate.is_on("banner", ADA)
+    store.close()
+    put_aside.replace(store.url.removeprefix("sqlite:///"))
+    gate.refresh()
+    assert gate.decide("banner", ADA).reason == "killed"
+
+
+@pytest.mark.parametrize("words", ["new_banner", "Banner", "banner;other", '"banner"', "banner\0"])
+def test_a_word_that_is_no_name_turns_everything_off_and_is_said(
+    store: SqlStore, open_gate: OpenGate, kept: Path, words: str
+) -> None:
+    (kept.parent / "off").write_text(words)
+    gate = open_gate(store)
+    assert gate.decide("banner", ADA).reason == "killed"
+    assert "which is no flag's name: everything is off here" in str(gate.health().problem)
+
+
+def test_remarks_and_a_byte_order_mark_are_no_names(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    (kept.parent / "off").write_text("banner # smoke, says owner@example.com\n", encoding="utf-8-sig")
+    assert turned_off(open_gate(store)) == {"banner"}
+
+
+def test_a_name_that_no_flag_has_is_said(
+    store: SqlStore, open_gate: OpenGate, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (kept.parent / "off").write_text("baner")
+    assert turned_off(open_gate(store)) == set()
+    assert "'baner' is to be off here, and there is no flag of that name" in caplog.messages
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_a_pipe_instead_of_an_off_file_turns_everything_off(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
+    os.mkfifo(kept.parent / "off")
+    assert "banner" in turned_off(open_gate(store))
 
 
 def test_the_copy_is_written_whole_or_not_at_all(

@@ -11,6 +11,7 @@ import pytest
 from flaggate import Context, Decision, Gate
 from flaggate.errors import StoreError
 from flaggate.rollout.state import Verb
+from flaggate.stores import open_store
 from flaggate.stores.base import Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
@@ -294,9 +295,15 @@ def test_a_url_that_names_no_store_is_refused_at_once() -> None:
 
 
 def test_a_gate_opens_a_url_and_changes_it_by_its_control(tmp_path: Path) -> None:
-    gate = Gate.open(f"sqlite:///{tmp_path}/flags.db")
-    bring(gate.store)
+    url = f"sqlite:///{tmp_path}/flags.db"
+    gate = Gate.open(url)
+    assert not gate.is_on("banner", ADA)
+    assert "there is no such file; flaggate apply makes it" in str(gate.health().problem)
+    assert list(tmp_path.iterdir()) == [], "an app that only asks makes no store"
+    bring(open_store(url))
+    gate.refresh()
     gate.control.act(Verb.ON, "banner", actor="owner@example.com")
+    gate.refresh()
     assert gate.is_on("banner", ADA)
     gate.close()
 

@@ -224,6 +224,15 @@ def test_without_threads_to_be_had_it_answers_from_the_store(
     assert [record.getMessage() for record in caplog.records] == [
         "no thread keeps the flags up to date: can't start new thread"
     ]
+    assert gate.health().problem == "no thread keeps the flags up to date: can't start new thread"
+    turn(unreliable, Verb.KILL, "banner")
+    assert not gate.is_on("banner", ADA), "each question looks itself, until there is a thread"
+    monkeypatch.undo()
+    gate.is_on("banner", ADA)
+    assert gate.health().is_keeper_alive
+    turn(unreliable, Verb.UNKILL, "banner")
+    until(lambda: gate.is_on("banner", ADA), "the thread keeps up")
+    assert gate.health().problem is None
 
 
 # --- the first question ---------------------------------------------------------------------

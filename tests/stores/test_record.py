@@ -70,7 +70,6 @@ def _changed(**rollout: Any) -> dict[str, Any]:
         _changed(status="levitating"),
         _changed(since="yesterday"),
         _changed(since=None),
-        _changed(invented=1),
     ],
 )
 def test_a_document_of_another_time_is_an_error_that_names_the_flag(document: dict[str, Any]) -> None:

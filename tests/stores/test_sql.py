@@ -100,12 +100,13 @@ def test_readers_do_not_wait_for_the_writer(store: SqlStore, path: Path) -> None
 def test_a_relative_path_stays_where_it_was_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An app that changes its directory later does not change its store."""
     (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "deep").mkdir()
     monkeypatch.chdir(tmp_path)
-    with closing(SqlStore("sqlite:///deep/er/flags.db")) as store:
+    with closing(SqlStore("sqlite:///deep/flags.db")) as store:
         monkeypatch.chdir("elsewhere")
         _add(store, "a")
-        assert store.directory == f"{tmp_path}/deep/er/flags.db.flaggate"
-    assert (tmp_path / "deep/er/flags.db").is_file()
+        assert store.directory == f"{tmp_path}/deep/flags.db.flaggate"
+    assert (tmp_path / "deep/flags.db").is_file()
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -161,7 +162,7 @@ def _error_of(store: Store) -> StoreError:
 
 
 def test_without_create_a_missing_file_stays_missing(tmp_path: Path) -> None:
-    error = _error_of(_store(tmp_path / "nowhere/flags.db", create=False))
+    error = _error_of(_store(tmp_path / "flags.db", create=False))
     assert "there is no such file; flaggate apply makes it" in error.problem
     assert list(tmp_path.iterdir()) == []
 
@@ -174,10 +175,19 @@ def test_without_create_an_empty_file_gets_no_tables(path: Path) -> None:
         assert store.revision() == 0
 
 
-def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    error = _error_of(_store(tmp_path / "file/flags.db"))
-    assert isinstance(error.__cause__, OSError)
+    for folder in ("flgas", "file"):
+        assert f"there is no folder {tmp_path / folder}" in _error_of(_store(tmp_path / folder / "flags.db")).problem
+    assert not (tmp_path / "flgas").exists()
+
+
+def test_somebody_elses_database_is_left_alone(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+    before = path.read_bytes()
+    assert "there is no flaggate store in this file" in _error_of(_store(path, create=False)).problem
+    assert path.read_bytes() == before
 
 
 def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:

@@ -27,7 +27,9 @@ def _key(value: object) -> str | None:
     raise TypeError(f"a key is text, a whole number or a UUID, not {value!r}")
 
 
-def _group_set(groups: Iterable[str]) -> frozenset[str]:
+def _group_set(groups: Iterable[str] | None) -> frozenset[str]:
+    if groups is None:
+        return _NO_GROUPS
     if isinstance(groups, str):
         raise TypeError(f'groups is a list of names, not one text: ["{groups}"]')
     return frozenset(groups)
@@ -74,7 +76,7 @@ class Context:
         account: object = None,
         visitor: object = None,
         staff: bool = False,
-        groups: Iterable[str] = _NO_GROUPS,
+        groups: Iterable[str] | None = _NO_GROUPS,
         tier: str | None = None,
         city: str | None = None,
         city_id: int | None = None,

@@ -250,7 +250,10 @@ def _read_members(name: str, place: Place, read_file: ReadMembers | None) -> fro
     except (OSError, ValueError) as error:
         place.wrong(f"{show(name)} cannot be read ({error})", "allowed: a UTF-8 text file, one member a line")
         return frozenset()
-    return frozenset(line.strip() for line in text.splitlines() if line.strip())
+    members = frozenset(line.strip() for line in text.split("\n") if line.strip())
+    if not members:  # whoever means it writes members = []
+        place.wrong(f"{show(name)} holds nobody", "a file that was cut off? allowed: one member a line")
+    return members
 
 
 def _read_segment(name: str, value: object, place: Place, read_file: ReadMembers | None) -> Segment | None:

@@ -144,9 +144,9 @@ def rollout_to_json(rollout: Rollout) -> dict[str, Any]:
 
 
 def rollout_from_json(written: Mapping[str, Any]) -> Rollout:
-    """The opposite of `rollout_to_json`."""
+    """The opposite of `rollout_to_json`. What a newer flaggate keeps beside it is passed over."""
     return Rollout(
-        **dict(written)
+        **{name: value for name, value in written.items() if name in Rollout.__slots__}
         | {
             "status": Status(written["status"]),
             "since": datetime.fromisoformat(written["since"]),
@@ -203,6 +203,8 @@ def _enter(flag: Flag, rollout: Rollout, stage: int, act: Act) -> Rollout:
 
 def _begin(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
     _needs_guards(flag)
+    if rollout.accepted_by not in (rollout.owner, *rollout.deputies):
+        rollout = replace(rollout, accepted_by=None)  # accepted before a hand-over: nobody has it yet to answer for
     rollout = _needs_owner(rollout, act)
     return _enter(flag, replace(rollout, attempt=rollout.attempt + 1), 1, act)
 
@@ -251,7 +253,10 @@ def _owner_accept(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
 def _owner_set(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
     """Name another owner. Until that person accepts, whoever accepted before answers."""
     deputies = rollout.deputies if act.deputies is None else act.deputies
-    changed = replace(rollout, owner=act.owner or rollout.owner, deputies=deputies)
+    owner = rollout.owner if act.owner is None else act.owner
+    if not all(name.strip() for name in (owner, *deputies)):
+        raise _RefusalError("an owner or a deputy has no name")
+    changed = replace(rollout, owner=owner, deputies=deputies)
     return None if changed == rollout else changed
 
 
@@ -274,7 +279,8 @@ class _Move:
     needs_reason: bool = False
 
 
-_ROLLOUT: Final = frozenset(Status) - {Status.OFF, Status.ON}
+_SWITCH: Final = frozenset({Status.OFF, Status.ON})
+_ROLLOUT: Final = frozenset(Status) - _SWITCH
 _ANY: Final = frozenset(Status)
 _MOVES: Final[dict[Verb, _Move]] = {
     Verb.START: _Move(_begin, frozenset({Status.DRAFT}), grows=True),
@@ -328,6 +334,8 @@ def move(flag: Flag, rollout: Rollout, act: Act) -> tuple[Rollout, Event] | None
     """
     its = _MOVES[act.verb]
     try:
+        if not act.actor.strip():
+            raise _RefusalError("nobody says who does it; the actor has no name")
         if rollout.status in its.nothing_in:
             return None
         _check(act, its, rollout)
@@ -345,8 +353,12 @@ def move(flag: Flag, rollout: Rollout, act: Act) -> tuple[Rollout, Event] | None
 
 def _check(act: Act, its: _Move, rollout: Rollout) -> None:
     if rollout.status not in its.legal_in:
-        kind = "a rollout" if rollout.status in _ROLLOUT else "a switch"
-        raise _RefusalError(f"{kind} that is {rollout.status.replace('_', ' ')} does not take it")
+        is_switch = rollout.status not in _ROLLOUT
+        if is_switch is not (its.legal_in <= _SWITCH):
+            raise _RefusalError("it is a switch" if is_switch else "it is a rollout")
+        raise _RefusalError(
+            f"it is {'a draft' if rollout.status is Status.DRAFT else rollout.status.replace('_', ' ')}"
+        )
     if rollout.killed and its.grows:
         raise _RefusalError("it is killed; unkill comes first")
     already_done = act.verb is Verb.UNKILL and not rollout.killed

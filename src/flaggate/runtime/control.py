@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from flaggate.errors import ConflictError, OvertakenError, RevisionError
+from flaggate.errors import BusyError, ConflictError, FlaggateError, OvertakenError, RevisionError, UnreadableError
 from flaggate.flags.canonical import flag_to_json, segment_to_json
 from flaggate.flags.difference import difference
 from flaggate.flags.document import Definitions
 from flaggate.flags.model import Flag, Segment, segments_asked
 from flaggate.rollout.revision import revise
 from flaggate.rollout.state import Act, Event, Rollout, Status, Verb, born, move, rollout_to_json
-from flaggate.stores.base import Row, Store, Write
-from flaggate.stores.record import Record, document_of, read_flag, record_of, segment_of, segment_write
+from flaggate.stores.base import Kind, Row, Store, Write
+from flaggate.stores.record import (
+    Record,
+    document_of,
+    flag_row,
+    record_of,
+    rollout_of,
+    segment_of,
+    segment_write,
+)
 
 __all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome"]
 
@@ -23,6 +31,7 @@ APPLY: Final = "apply"
 PRUNE: Final = "prune"
 DEFINITIONS_ROW: Final = "applied"
 _MUST_WIN: Final = frozenset({Verb.KILL, Verb.ROLLBACK})
+_BUSY_TRIES: Final = 12  # each waits as long as the store waits for another writer: a minute with SQLite
 _PRUNABLE: Final = frozenset({Status.DRAFT, Status.OFF, Status.ROLLED_BACK, Status.COMPLETED})
 
 
@@ -88,22 +97,32 @@ class Control:
             UnknownFlagError, MoveError: It is not there, or not legal now.
             OvertakenError: Somebody else changed the flag first.
         """
+        busy = 0
         while True:
-            record = read_flag(self.store, name)
-            if expected_version is not None and record.version != expected_version and verb not in _MUST_WIN:
-                raise self._overtaken("flag", name, expected_version)
             act = Act(verb, actor, self._now(), reason or None, owner, deputies)
-            moved = move(record.flag, record.rollout, act)
-            if moved is None:
-                return Outcome(record.flag, record.rollout, None)
-            rollout, event = moved
             try:
-                revision = self.store.commit([record.write(record.flag, rollout)], [event])
+                return self._try(act, name, expected_version)
             except ConflictError as lost:
-                if verb in _MUST_WIN:
-                    continue
-                raise self._overtaken("flag", name, record.version) from lost
-            return Outcome(record.flag, rollout, event, revision)
+                if verb not in _MUST_WIN:
+                    raise self._overtaken("flag", name, lost.expected) from lost
+            except BusyError:
+                busy += 1
+                if verb not in _MUST_WIN or busy == _BUSY_TRIES:
+                    raise
+
+    def _try(self, act: Act, name: str, expected_version: int | None) -> Outcome:
+        row = flag_row(self.store, name)
+        if act.verb not in _MUST_WIN and expected_version is not None and expected_version != row.version:
+            raise ConflictError(self.store.url, "flag", name, expected=expected_version, found=row.version)
+        flag, rollout = _flag_for(act.verb, row), rollout_of(row)
+        moved = move(flag, rollout, act)
+        if moved is None:
+            return Outcome(flag, rollout, None)
+        rollout, event = moved
+        document = dict(row.document or {})
+        document["rollout"] = {**document["rollout"], **rollout_to_json(rollout)}
+        revision = self.store.commit([Write("flag", name, row.version, document)], [event])
+        return Outcome(flag, rollout, event, revision)
 
     def apply(
         self,
@@ -126,6 +145,9 @@ class Control:
             RevisionError: With everything that a rollout in progress does not take.
             OvertakenError: Somebody else changed a flag meanwhile.
         """
+        seen = max((event.id for event in self.store.history(limit=1)), default=0)
+        if not actor.strip():
+            raise FlaggateError("nobody says who applies this; the actor has no name")
         plan = _Plan(self.store.changes().rows, actor, self._now(), reason or None)
         plan.add_segments(definitions)
         plan.add_flags(definitions.flags.values())
@@ -133,25 +155,27 @@ class Control:
             plan.prune(definitions)
         if plan.refusals:
             raise RevisionError(plan.refusals)
-        if fingerprint is not None:
-            plan.add_fingerprint(fingerprint)
+        plan.add_fingerprint(fingerprint)
         kept = tuple(sorted(set(plan.records) - set(definitions.flags) - plan.removed))
         if dry_run or not plan.writes:
             return Applied(tuple(plan.events), kept)
         try:
             revision = self.store.commit(plan.writes, plan.events)
         except ConflictError as lost:
+            if lost.kind == "definitions":
+                raise OvertakenError("what is declared", self.store.history(after=seen)) from lost
             raise self._overtaken(lost.kind, lost.name, plan.versions.get((lost.kind, lost.name), 0)) from lost
         return Applied(tuple(plan.events), kept, revision)
 
     def applied_fingerprint(self) -> str | None:
         """The fingerprint of the file that was applied last."""
         row = self.store.get("definitions", DEFINITIONS_ROW)
-        return None if row is None or row.document is None else str(row.document["fingerprint"])
+        found: str | None = None if row is None or row.document is None else row.document["fingerprint"]
+        return found
 
     def _overtaken(self, kind: str, name: str, seen: int) -> OvertakenError:
         """What was done to a row since it was seen at that version: each write of it has one event."""
-        while True:
+        for _ in range(10):
             changes = self.store.changes()
             versions: dict[str, int] = {row.kind: row.version for row in changes.rows if row.name == name}
             count = max(0, versions.get(kind, seen) - seen)
@@ -163,24 +187,53 @@ class Control:
         return OvertakenError(name, events[max(0, len(events) - count) :])
 
 
+def _flag_for(verb: Verb, row: Row) -> Flag:
+    """The flag of a row. A kill asks nothing of the plan, and is not stopped by one that cannot be read."""
+    try:
+        return record_of(row).flag
+    except UnreadableError:
+        if verb is Verb.KILL:
+            return Flag(row.name, description="", owner="")
+        raise
+
+
 class _Plan:
     """The writes and events that an apply comes to."""
 
     def __init__(self, rows: Sequence[Row], actor: str, at: datetime, reason: str | None) -> None:
         self.versions: dict[tuple[str, str], int] = {(row.kind, row.name): row.version for row in rows}
         self.rows = {(row.kind, row.name): row for row in rows if row.document is not None}
-        self.records = {row.name: record_of(row) for row in self.rows.values() if row.kind == "flag"}
-        self.segments = {row.name: segment_of(row) for row in self.rows.values() if row.kind == "segment"}
         self.actor, self.at, self.reason = actor, at, reason
         self.writes: list[Write] = []
         self.events: list[Event] = []
         self.refusals: list[str] = []
         self.removed: set[str] = set()
+        self.records: dict[str, Record] = {}
+        self.segments: dict[str, Segment] = {}
+        self.unreadable: dict[tuple[str, str], str] = {}
+        """What a newer flaggate wrote, or somebody broke: it stays as it is."""
+        for row in self.rows.values():
+            self._read(row)
+
+    def _read(self, row: Row) -> None:
+        try:
+            if row.kind == "flag":
+                self.records[row.name] = record_of(row)
+            elif row.kind == "segment":
+                self.segments[row.name] = segment_of(row)
+        except UnreadableError as error:
+            self.unreadable[row.kind, row.name] = str(error)
+
+    def _is_readable(self, kind: Kind, name: str) -> bool:
+        problem = self.unreadable.get((kind, name))
+        if problem is not None:
+            self.refusals.append(f"{problem}; nothing was put in its place")
+        return problem is None
 
     def add_segments(self, definitions: Definitions) -> None:
         for segment in definitions.segments.values():
             old = self.segments.get(segment.name)
-            if old == segment:
+            if old == segment or not self._is_readable("segment", segment.name):
                 continue
             version = self.rows["segment", segment.name].version if old else 0
             self.writes.append(segment_write(segment, version))
@@ -194,6 +247,8 @@ class _Plan:
     def add_flags(self, flags: Iterable[Flag]) -> None:
         for flag in flags:
             record = self.records.get(flag.name)
+            if not self._is_readable("flag", flag.name):
+                continue
             if record is None:
                 self._create(flag)
             elif record.flag != flag:
@@ -215,15 +270,14 @@ class _Plan:
         self._event("flag", flag.name, APPLY, *states, _difference(record.flag, flag))
 
     def prune(self, definitions: Definitions) -> None:
+        for kind, name in self.unreadable:  # it may ask for any segment
+            if kind == "flag" and name not in definitions.flags:
+                self._is_readable("flag", name)
         for name, record in sorted(self.records.items()):
             if name in definitions.flags:
                 continue
-            if record.rollout.status not in _PRUNABLE:
-                self.refusals.append(
-                    f"{name} is {record.rollout.status.replace('_', ' ')} and cannot be pruned; roll it back or complete it"
-                    if record.flag.stages
-                    else f"{name} is on and cannot be pruned; turn it off first"
-                )
+            if (refusal := _prune_refusal(record)) is not None:
+                self.refusals.append(f"{name} is {refusal}")
                 continue
             self.removed.add(name)
             self.writes.append(Write("flag", name, record.version, None))
@@ -233,14 +287,27 @@ class _Plan:
                 self.writes.append(Write("segment", name, self.rows["segment", name].version, None))
                 self._event("segment", name, PRUNE, _segment_summary(segment), None, {"touches": []})
 
-    def add_fingerprint(self, fingerprint: str) -> None:
+    def add_fingerprint(self, fingerprint: str | None) -> None:
+        """Note which file was applied. Every apply writes this row, so that of two at once only one wins."""
         row = self.rows.get(("definitions", DEFINITIONS_ROW))
-        document = {"fingerprint": fingerprint}
-        if row is None or row.document != document:
+        known = None if row is None or row.document is None else row.document["fingerprint"]
+        if self.writes or fingerprint not in (None, known):
+            document = {"fingerprint": known if fingerprint is None else fingerprint}
             self.writes.append(Write("definitions", DEFINITIONS_ROW, row.version if row else 0, document))
 
     def _event(self, kind: str, name: str, verb: str, before: Any, after: Any, evidence: dict[str, Any]) -> None:
         self.events.append(Event(name, verb, self.actor, self.at, self.reason, before, after, evidence, kind))
+
+
+def _prune_refusal(record: Record) -> str | None:
+    """Why a flag may not go, and what to do first."""
+    status = record.rollout.status
+    if status not in _PRUNABLE:
+        first = "roll it back or complete it" if record.flag.stages else "turn it off first"
+        return f"{status.replace('_', ' ')} and cannot be pruned; {first}"
+    if record.rollout.killed:  # declared again, it would have forgotten
+        return "killed and cannot be pruned; unkill it first"
+    return None
 
 
 def _difference(old: Flag | None, new: Flag | None) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ __all__ = ["EVERYTHING", "DiskCopy", "OffSwitch"]
 _FORMAT: Final = 1
 
 EVERYTHING: Final = "*"
+_NAME: Final = r"[a-z][a-z0-9-]*|\*"
 
 
 class DiskCopy:
@@ -24,54 +26,77 @@ class DiskCopy:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "snapshot.json"
 
-    def save(self, changes: Changes) -> None:
-        """Write all rows, whole or not at all. Raises OSError."""
+    def save(self, identity: str, changes: Changes) -> None:
+        """Write all rows, whole or not at all; not over a newer copy of the same store. Raises OSError."""
+        if self._newest(identity) > changes.revision:
+            return  # another process saw more: a kill that is on disk stays there
+        head = {"format": _FORMAT, "store": identity, "revision": changes.revision}
         rows = [[row.kind, row.name, row.version, row.document] for row in changes.rows]
-        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=".snapshot-")
+        # By the umask, as the store beside it: another user's processes look for the `off` file here too.
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.path.with_name(f".snapshot-{os.getpid()}-{id(self)}")
         try:
-            with open(handle, "w", encoding="utf-8") as file:
-                json.dump({"format": _FORMAT, "revision": changes.revision, "rows": rows}, file)
-            os.replace(name, self.path)
+            with draft.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(head) + "\n")
+                json.dump(rows, file)
+            draft.replace(self.path)
         except BaseException:
-            os.unlink(name)
+            draft.unlink(missing_ok=True)
             raise
 
     def load(self) -> Changes | None:
         """The rows that were saved last; None if there are none. Raises FlaggateError for a file of another shape."""
         try:
-            written = json.loads(self.path.read_text(encoding="utf-8"))
-            if written["format"] != _FORMAT:
-                raise ValueError(f"format {written['format']}, not {_FORMAT}")
-            return Changes(int(written["revision"]), tuple(Row(*columns) for columns in written["rows"]))
+            first, _, rest = self.path.read_text(encoding="utf-8").partition("\n")
+            head = json.loads(first)
+            if head["format"] != _FORMAT:
+                raise ValueError(f"format {head['format']}, not {_FORMAT}")
+            return Changes(int(head["revision"]), tuple(Row(*columns) for columns in json.loads(rest)))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise FlaggateError(f"{self.path}: this copy cannot be read: {error!r}") from error
 
+    def _newest(self, identity: str) -> int:
+        """The revision of the copy that is there, if it is of that store; else -1."""
+        try:
+            with self.path.open(encoding="utf-8") as file:
+                head = json.loads(file.readline(1000))
+            return int(head["revision"]) if head["format"] == _FORMAT and head["store"] == identity else -1
+        except (OSError, ValueError, KeyError, TypeError):
+            return -1
+
 
 class OffSwitch:
     """The kill that needs no store: FLAGGATE_OFF in the environment, and a file `off`.
 
-    Both hold flag names with commas or white space between them, or `*`. An empty file, and one that
-    cannot be read, mean `*`: who made it wanted something off.
+    Both hold flag names with commas or white space between them, or `*`; what follows a `#` on its
+    line is a remark. A file without a name, one with a word that can be no name, and one that cannot be
+    read mean `*`: who made it wanted something off.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self.path = None if directory is None else directory / "off"
         self.problem: str | None = None
-        """Why nobody can tell whether there is an `off` file; what was known of it stays."""
+        """What is wrong with what says "off": nobody can read it, or it holds no name."""
         self._stamp: tuple[int, ...] | None = None
         self._from_file: frozenset[str] = frozenset()
 
     def names(self) -> frozenset[str]:
         """The flags that are off in this process, `*` for all; one stat, and a read where the file changed."""
+        self.problem = None
         if self.path is not None:
             self._look(self.path)
-        return self._from_file | _names(os.environ.get("FLAGGATE_OFF", ""))
+        names = self._from_file | _words(os.environ.get("FLAGGATE_OFF", ""))
+        odd = sorted(name for name in names if not re.fullmatch(_NAME, name))
+        if odd:
+            self.problem = (
+                f"FLAGGATE_OFF or the off file holds {odd[0]!r}, which is no flag's name: everything is off here"
+            )
+            return frozenset({EVERYTHING})
+        return names
 
     def _look(self, path: Path) -> None:
-        self.problem = None
         try:
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
@@ -83,11 +108,13 @@ class OffSwitch:
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp:
             try:
-                self._from_file = _names(path.read_text(encoding="utf-8")) or frozenset({EVERYTHING})
+                if not stat.S_ISREG(found.st_mode):  # reading a pipe could wait for ever
+                    raise ValueError("no regular file")
+                self._from_file = _words(path.read_text(encoding="utf-8-sig")) or frozenset({EVERYTHING})
                 self._stamp = stamp
             except (OSError, ValueError):
                 self._from_file, self._stamp = frozenset({EVERYTHING}), None
 
 
-def _names(text: str) -> frozenset[str]:
-    return frozenset(text.replace(",", " ").split())
+def _words(text: str) -> frozenset[str]:
+    return frozenset(re.sub("#.*", "", text).replace(",", " ").split())

@@ -76,6 +76,7 @@ class Gate:
         self._is_on: Mapping[str, Callable[[Context], bool]] = {}
         self._decide: Mapping[str, Callable[[Context], Decision]] = {}
         self._keeper: Keeper | None = None
+        self._no_thread: str | None = None
         self._is_begun = False
         self._is_pull_held = False
         self._make_locks()
@@ -103,7 +104,8 @@ class Gate:
         Raises:
             StoreError: for a URL that names no store.
         """
-        opened = open_store(store) if isinstance(store, str) else store
+        # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
+        opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
         return cls(opened, definitions=definitions, directory=directory, background=background)
 
     @property
@@ -173,14 +175,14 @@ class Gate:
         snapshot, keeper = self._snapshot, self._keeper
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
-        problem = self._puller.problem or (None if keeper is None else keeper.failure)
+        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
         return Health(revision, is_alive, problem, dict(self._unknown), dict(self._faults))
 
     def _from(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
-        decide = snapshot.decide.get(name)
+        decide = snapshot.decide.get(name) if isinstance(name, str) else None
         if decide is None:
-            return self._unknown_flag(name)
+            return self._unknown_flag(str(name))
         try:
             return decide(context)
         except Exception as error:
@@ -247,9 +249,9 @@ class Gate:
 
     def _begin(self) -> Snapshot:
         """The first question of a process starts the keeper and waits for it, but not on an event loop."""
+        is_kept_up = self._is_closed or self._start_keeper() or not self._background
         if not self._is_closed:
-            has_keeper = self._start_keeper()
-            if not has_keeper and not self._is_ready.is_set():
+            if self._keeper is None and not (self._is_ready.is_set() and (is_kept_up or _is_on_event_loop())):
                 self.pull()
             elif not _is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
                 self._say_once(f"{self.store.url} has not answered yet; answering from what is known")
@@ -257,7 +259,9 @@ class Gate:
         with self._begin_lock:
             if known is not None and not self._is_ready.is_set():
                 self._publish(known)
-            self._is_begun = True
+            self._is_begun = is_kept_up
+            if not is_kept_up:
+                self._is_on, self._decide = {}, {}  # each question comes here and looks itself, until there is a thread
             assert self._snapshot is not None  # published here, or by the pull that is ready
             return self._snapshot
 
@@ -269,8 +273,10 @@ class Gate:
             with self._begin_lock:
                 if self._keeper is None:
                     self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+            self._no_thread = None
         except RuntimeError as error:  # no thread is to be had: too many, or the interpreter ends
-            self._say_once(f"no thread keeps the flags up to date: {error}")
+            self._no_thread = f"no thread keeps the flags up to date: {error}"
+            self._say_once(self._no_thread)
         return self._keeper is not None
 
     def close(self) -> None:
@@ -285,7 +291,7 @@ class Gate:
 
     def _make_locks(self) -> None:
         self._is_ready = threading.Event()
-        self._begin_lock = threading.Lock()
+        self._begin_lock = threading.RLock()  # a signal handler may ask a flag, too
         """Guards what the first question and the keeper both set; held for moments only."""
         self._pull_lock = threading.RLock()  # a log handler may ask a flag while a pull says something
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.runtime.control import Control
 from flaggate.runtime.definitions import DefinitionsFile
-from flaggate.runtime.disk import DiskCopy, OffSwitch
+from flaggate.runtime.disk import EVERYTHING, DiskCopy, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
 from flaggate.stores.base import Store
 
@@ -45,10 +45,12 @@ class Puller:
         self._say = say
         self._said: frozenset[str] = frozenset()
         """What was wrong at the last pull: what is wrong still is not said again."""
+        self._identity = ""
+        """Of the store that the snapshot came from."""
         self._is_fresh = False
         """Whether the snapshot came from the store, in this process."""
-        self._kept_revision = -1
-        """The revision of the copy on disk, as far as this process wrote it."""
+        self._kept = "", -1
+        """Store and revision of the copy on disk, as far as this process wrote it."""
 
     def pull(self) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`."""
@@ -61,6 +63,7 @@ class Puller:
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)
+        self.problem = self.problem or self._off.problem
         self._say_what_is_new()
         return self.snapshot
 
@@ -78,12 +81,13 @@ class Puller:
 
     def keep_copy(self) -> None:
         """Write the copy on disk if the store gave something new; after it serves, so that no kill waits for a disk."""
-        if self._copy is None or not self._is_fresh or self._kept_revision == self.snapshot.revision:
+        what = self._identity, self.snapshot.revision
+        if self._copy is None or not self._is_fresh or self._kept == what:
             return
-        self._kept_revision = self.snapshot.revision
+        self._kept = what
         self._copy_problem = None
         try:
-            self._copy.save(self.snapshot.changes())
+            self._copy.save(self._identity, self.snapshot.changes())
         except OSError as error:
             self._copy_problem = f"no copy of the flags on this disk: {error}"
         self._say_what_is_new()
@@ -103,18 +107,19 @@ class Puller:
 
     def _read_store(self) -> None:
         snapshot, revision = self.snapshot, self._store.revision()
-        if revision == snapshot.revision and self._is_fresh:
+        is_same = self._is_fresh and self._store.identity == self._identity
+        if is_same and revision == snapshot.revision:
             return
         if not revision and (known := self._known().revision):
             # A volume that is not there yet, a file that was lost: not what somebody decided.
             anew = "restart" if self._copy is None else f"remove {self._copy.path} and restart"
             problem = f"it is empty, and was at revision {known}, which goes on serving; to begin anew, {anew}"
             raise StoreError(self._store.url, problem)
-        if revision < snapshot.revision or not self._is_fresh:
-            # Another store may stand in its place (restored, made anew), or all we have is a copy of it.
+        if not is_same or revision < snapshot.revision:
+            # Another store stands in its place (restored, made anew), or all we have is a copy of it.
             snapshot = Snapshot(off=snapshot.off)
         self.snapshot = snapshot.updated(self._store.changes(since=snapshot.revision))
-        self._is_fresh = True
+        self._identity, self._is_fresh = self._store.identity, True
 
     def _known(self) -> Snapshot:
         """What was known stays; who knew nothing takes the copy on disk."""
@@ -130,8 +135,11 @@ class Puller:
 
     def _say_what_is_new(self) -> None:
         wrong = [f"flag {name!r} is off: {problem}" for name, problem in self.snapshot.problems().items()]
+        if self._is_fresh:
+            strangers = self.snapshot.off - {EVERYTHING} - set(self.snapshot.entries)
+            wrong += [f"{name!r} is to be off here, and there is no flag of that name" for name in sorted(strangers)]
         wrong += filter(None, (self.problem, self._copy_problem, self._off.problem))
-        new, self._said = [problem for problem in wrong if problem not in self._said], frozenset(wrong)
+        new, self._said = [problem for problem in dict.fromkeys(wrong) if problem not in self._said], frozenset(wrong)
         for problem in new:
             self._say(problem)
 

@@ -63,6 +63,9 @@ class Store(Protocol):
     """What people are shown: without a password."""
     poll_seconds: float
     """How often a process asks for the revision."""
+    identity: str
+    """Which store this is: another one that was put in its place (restored, made anew) has another. Known
+    once the store was asked for anything."""
     directory: str | None
     """Where this machine keeps the copy of the last snapshot and looks for the `off` file, unless the
     gate is told otherwise; None = nowhere."""

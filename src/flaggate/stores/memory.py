@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from uuid import uuid4
 
 from flaggate.errors import ConflictError
 from flaggate.rollout.state import Event
@@ -34,6 +35,7 @@ class MemoryStore:
     directory: str | None = None
 
     def __init__(self) -> None:
+        self.identity = uuid4().hex
         self._lock = threading.RLock()
         self._revision = 0
         self._rows: dict[tuple[Kind, str], _Kept] = {}

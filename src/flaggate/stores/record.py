@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from flaggate.errors import FlaggateError, UnknownFlagError
+from flaggate.errors import FlaggateError, UnknownFlagError, UnreadableError
 from flaggate.flags.canonical import flag_to_json, segment_to_json
 from flaggate.flags.document import flag_from_json, segment_from_json
 from flaggate.flags.model import Flag, Segment
 from flaggate.rollout.state import Rollout, rollout_from_json, rollout_to_json
 from flaggate.stores.base import Row, Store, Write
 
-__all__ = ["Record", "read_flag", "record_of", "records_of", "segment_of", "segment_write"]
+__all__ = ["Record", "flag_row", "read_flag", "record_of", "records_of", "rollout_of", "segment_of", "segment_write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,18 +36,32 @@ def document_of(flag: Flag, rollout: Rollout) -> dict[str, Any]:
 
 
 def record_of(row: Row) -> Record:
-    """Read a flag's row. Raises FlaggateError for a document that this version does not understand."""
+    """Read a flag's row. Raises UnreadableError."""
     document = row.document or {}
-    try:
+    with _readable(row):
         rollout = rollout_from_json(document["rollout"])
         return Record(flag_from_json(row.name, document["flag"]), rollout, row.version)
-    except (KeyError, TypeError, ValueError) as error:
-        raise FlaggateError(f"the stored flag {row.name} cannot be read: {error!r}") from error
 
 
 def segment_of(row: Row) -> Segment:
-    """Read a segment's row. Raises FlaggateError."""
-    return segment_from_json(row.name, dict(row.document or {}))
+    """Read a segment's row. Raises UnreadableError."""
+    with _readable(row):
+        return segment_from_json(row.name, dict(row.document or {}))
+
+
+def rollout_of(row: Row) -> Rollout:
+    """Where a flag stands, whatever its plan says. Raises UnreadableError."""
+    with _readable(row):
+        return rollout_from_json((row.document or {})["rollout"])
+
+
+@contextmanager
+def _readable(row: Row) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever somebody stored, or a newer flaggate did
+        problem = str(error) if isinstance(error, FlaggateError) else repr(error)
+        raise UnreadableError(row.kind, row.name, problem) from error
 
 
 def segment_write(segment: Segment, version: int) -> Write:
@@ -59,9 +75,14 @@ def records_of(store: Store) -> dict[str, Record]:
     return {row.name: record_of(row) for row in sorted(rows, key=lambda row: row.name)}
 
 
-def read_flag(store: Store, name: str) -> Record:
-    """One flag. Raises UnknownFlagError."""
+def flag_row(store: Store, name: str) -> Row:
+    """The row of one flag. Raises UnknownFlagError."""
     row = store.get("flag", name)
     if row is None:
         raise UnknownFlagError(name, [row.name for row in store.changes().rows if row.document and row.kind == "flag"])
-    return record_of(row)
+    return row
+
+
+def read_flag(store: Store, name: str) -> Record:
+    """One flag. Raises UnknownFlagError, UnreadableError."""
+    return record_of(flag_row(store, name))

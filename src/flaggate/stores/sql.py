@@ -19,17 +19,20 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaggate.errors import ConflictError, StoreError
+from flaggate.errors import BusyError, ConflictError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.stores.base import Changes, Kind, Row, Write, without_password
 
 __all__ = ["SCHEMA_VERSION", "SqlStore"]
 
 SCHEMA_VERSION = 1
+_READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
+_HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
 
 _metadata = sa.MetaData()
@@ -37,6 +40,7 @@ _meta = sa.Table(
     "flaggate_meta",
     _metadata,
     sa.Column("id", sa.Integer, primary_key=True),  # one row
+    sa.Column("identity", sa.String(32), nullable=False),  # drawn when the tables were made
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
 )
@@ -86,7 +90,7 @@ class SqlStore:
         self.url = parsed.render_as_string(hide_password=True)
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise StoreError(without_password(url), f"this names no file; {_FORM}")
-        self._path = Path(parsed.database).absolute()
+        self._path = Path(parsed.database).resolve()  # where SQLite keeps its WAL, too
         self.directory: str | None = f"{self._path}.flaggate"
         self._create = create
         self._busy_seconds = busy_seconds
@@ -97,6 +101,7 @@ class SqlStore:
         """The one connection that the engine uses too."""
         self._file: tuple[int, int] | None = None
         """Device and inode of what is open."""
+        self.identity = ""
         self._is_held = False
 
     def revision(self) -> int:
@@ -181,17 +186,14 @@ class SqlStore:
 
     def _connect(self) -> sqlite3.Connection:
         """A connection that any thread may use, one at a time (the store's lock), and that begins nothing itself."""
+        if not self._path.parent.is_dir():
+            raise StoreError(self.url, f"there is no folder {self._path.parent}")
         if not self._create and not self._path.exists():
             raise StoreError(self.url, "there is no such file; flaggate apply makes it")
         connection = sqlite3.connect(
             self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
-        except sqlite3.Error:
-            connection.close()
-            raise
+        connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
         self._connection = connection
         return connection
 
@@ -199,8 +201,6 @@ class SqlStore:
         if self._engine is not None and self._file != self._found_file():
             self._let_go()  # another file was put in its place: what is open is one that nobody else writes
         if self._engine is None:
-            if self._create:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
             engine = sa.create_engine(self._url, creator=self._connect, poolclass=sa.StaticPool)
             sa.event.listen(engine, "begin", _begin)
             try:
@@ -223,13 +223,18 @@ class SqlStore:
             has_tables = sa.inspect(connection).has_table(_meta.name)
         if not has_tables and not self._create:
             raise StoreError(self.url, "there is no flaggate store in this file; flaggate apply makes it")
+        assert self._connection is not None  # the engine made it
+        self._connection.execute("PRAGMA journal_mode=WAL")  # not before: the file may be somebody else's
         if not has_tables:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
                 if not sa.inspect(connection).has_table(_meta.name):  # nobody else was faster
                     _metadata.create_all(connection)
-                    connection.execute(sa.insert(_meta).values(id=1, schema_version=SCHEMA_VERSION, revision=0))
+                    made = {"id": 1, "identity": uuid4().hex, "schema_version": SCHEMA_VERSION, "revision": 0}
+                    connection.execute(sa.insert(_meta).values(made))
         with _begun(engine, "BEGIN") as connection:
-            found = connection.scalar(sa.select(_meta.c.schema_version))
+            found, identity = connection.execute(sa.select(_meta.c.schema_version, _meta.c.identity)).one()
+        # With the file's own number: a copy of this database that goes on elsewhere is another store.
+        self.identity = f"{identity}-{self._path.stat().st_ino}"
         if found != SCHEMA_VERSION:
             raise StoreError(
                 self.url, f"its schema is version {found}, this flaggate knows {SCHEMA_VERSION}; use the newer flaggate"
@@ -246,7 +251,9 @@ class SqlStore:
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON
             cause = getattr(error, "orig", None) or error
-            raise StoreError(self.url, f"the database did not do it: {cause}") from error
+            name = getattr(cause, "sqlite_errorname", "")
+            kind = BusyError if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else StoreError
+            raise kind(self.url, f"the database did not do it: {cause}{_HINTS.get(name, '')}") from error
 
 
 @contextmanager
