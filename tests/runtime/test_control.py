@@ -382,3 +382,21 @@ def test_it_does_not_wait_for_ever_and_others_do_not_wait() -> None:
     assert store.busy == 999
     with pytest.raises(BusyError):
         act(store, Verb.KILL)
+
+
+class RestlessStore(MemoryStore):
+    """Somebody writes between any two questions."""
+
+    looks = 0
+
+    def revision(self) -> int:
+        self.looks += 1
+        return super().revision() + self.looks
+
+
+def test_who_is_overtaken_is_told_even_where_nobody_rests() -> None:
+    store = RestlessStore()
+    apply(store, CHECKOUT)
+    act(store, Verb.OWNER_ACCEPT)
+    with pytest.raises(OvertakenError, match="owner accept"):
+        control_of(store).act(Verb.START, "checkout", actor=OWNER, expected_version=1)

@@ -246,6 +246,17 @@ def test_a_flag_that_nobody_can_read_stays_and_stops_no_other(store: Store) -> N
     assert store.get("flag", "banner") is not None
 
 
+def test_a_segment_that_nobody_can_read_stays_and_stops_no_other(store: Store) -> None:
+    apply(store, BANNER)
+    store.commit([Write("segment", "odd", 0, {"novelty": 1})], [])
+    apply(store, BANNER + VIP)
+    with pytest.raises(RevisionError, match=r"stored segment odd cannot be read.*; nothing was put in its place"):
+        apply(store, BANNER + VIP.replace("vip", "odd"))
+    apply(store, "", prune=True)
+    assert (store.get("flag", "banner"), store.get("segment", "vip")) == (None, None)
+    assert store.get("segment", "odd") is not None
+
+
 def test_an_apply_by_nobody_is_refused(store: Store) -> None:
     with pytest.raises(FlaggateError, match="the actor has no name"):
         apply(store, BANNER, actor=" ")
