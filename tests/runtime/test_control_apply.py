@@ -34,7 +34,7 @@ from tests.runtime.control_plans import (
 from tests.runtime.scenes import UnreliableStore
 from tests.seed import SEED
 
-WRONG = sorted((Path(__file__).parents[1] / "flags/wrong").glob("*.*"))
+WRONG = sorted(path for path in (Path(__file__).parents[1] / "flags/wrong").iterdir() if path.suffix != ".txt")
 
 
 @pytest.fixture(params=["memory", "sqlite"])
