@@ -9,6 +9,7 @@ taken in turn with the hand-written function's, and the ratio is the median of t
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import time
 import timeit
@@ -122,6 +123,7 @@ def main() -> None:
         **names,
     )
     _loading()
+    _importing()
 
 
 def _loading() -> None:
@@ -134,9 +136,20 @@ def _loading() -> None:
     gate.refresh()
     size = tracemalloc.get_traced_memory()[0] / 2**20
     tracemalloc.stop()
-    print(
-        f"\nLoading 2 001 flags from a store in memory: {seconds * 1000:.0f} ms, {size:.1f} MB ({gate.health().revision=})"
-    )
+    assert gate.health().revision  # still there while its size was taken
+    print(f"\nLoading 2 001 flags from a store in memory: {seconds * 1000:.0f} ms, {size:.1f} MB")
+
+
+def _importing() -> None:
+    """Whole processes, in turn: bare Python beside one that imports the package."""
+    seconds: dict[str, list[float]] = {"pass": [], "import flaggate": []}
+    for _ in range(RUNS):
+        for code, found in seconds.items():
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True)
+            found.append(time.perf_counter() - start)
+    bare, ours = (statistics.median(found) * 1000 for found in seconds.values())
+    print(f"import flaggate: {ours - bare:.0f} ms over bare Python ({bare:.0f} ms)")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,26 @@ def test_check_says_what_is_wrong_and_where(terminal: Terminal, write: Callable[
     assert "flags.dark-mode.owne" in terminal.err
 
 
+def test_mistakes_for_programs(terminal: Terminal, write: Callable[[str], str]) -> None:
+    file = write(SWITCH + 'audiense = { staff = true }\nowne = "x"\n')
+    for command in ("check", "apply"):
+        found = terminal.json(command, file, code=2)
+        assert found["kind"] == "DocumentError"
+        assert [mistake["path"] for mistake in found["mistakes"]] == [
+            "flags.dark-mode.audiense",
+            "flags.dark-mode.owne",
+        ]
+        assert found["mistakes"][0]["source"] == file
+        assert found["mistakes"][0]["problem"] == 'unknown key "audiense"'
+        assert found["mistakes"][0]["allowed"].startswith('did you mean "audience"?')
+
+
+def test_every_mistake_has_a_line_and_no_more(terminal: Terminal) -> None:
+    terminal("check", "two\nlines.toml", code=2)
+    assert terminal.err.startswith("two\\nlines.toml: it cannot be read")
+    assert len(terminal.err.splitlines()) == 1
+
+
 def test_check_of_a_file_that_is_not_there(terminal: Terminal) -> None:
     terminal("check", "flagz.toml", code=2)
     assert "flagz.toml: it cannot be read" in terminal.err
@@ -31,7 +52,7 @@ def test_check_advises(terminal: Terminal) -> None:
     out = terminal("check", str(SEED))
     assert "stages.internal: no min_sample: silence counts as fine here" in out
     assert "stages.manchester: 50 % of a place by user: who leaves the place leaves the stage" in out
-    assert "1 flags, 0 segments, no mistakes, 3 to think about" in out
+    assert "1 flag, 0 segments, no mistakes, 3 to think about" in out
 
 
 @pytest.mark.parametrize(
@@ -45,7 +66,7 @@ def test_check_advises(terminal: Terminal) -> None:
 )
 def test_advice(terminal: Terminal, write: Callable[[str], str], extra: str, words: str | None) -> None:
     notes = terminal.json("check", write(SWITCH + extra + "\n"))["advice"]
-    assert any(words in note for _, note in notes) if words else not notes
+    assert any(words in note["words"] for note in notes) if words else not notes
 
 
 def test_schema_accepts_the_plan(terminal: Terminal) -> None:
@@ -55,7 +76,7 @@ def test_schema_accepts_the_plan(terminal: Terminal) -> None:
 
 
 def test_apply_shows_the_difference(terminal: Terminal, write: Callable[[str], str]) -> None:
-    assert terminal("apply", write(SWITCH)) == "+ flag dark-mode\n"
+    assert terminal("apply", write(SWITCH)) == f"new store {os.environ['FLAGGATE_STORE']}\n+ flag dark-mode\n"
     assert terminal("apply", write(SWITCH)) == "nothing to change\n"
     out = terminal("apply", write(SWITCH.replace("Dark", "Darker") + 'deny = {tier = "x"}\n'), "--dry-run")
     assert "~ flag dark-mode\n    description: Dark -> Darker\n" in out
@@ -91,4 +112,5 @@ def test_a_refused_edit_is_all_or_nothing(applied: Terminal, write: Callable[[st
 def test_apply_json(terminal: Terminal) -> None:
     found = terminal.json("apply", str(SEED), "--dry-run")
     assert found["dry_run"]
+    assert found["new_store"] == os.environ["FLAGGATE_STORE"]
     assert [change["name"] for change in found["changes"]] == ["new-invoicing"]

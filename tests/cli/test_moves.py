@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import OWNER, Terminal
+from tests.seed import SEED
 
 
 def test_the_whole_plan(applied: Terminal) -> None:
@@ -18,12 +19,14 @@ def test_the_whole_plan(applied: Terminal) -> None:
     assert "passed over: soak 24h" in out
     assert "staff, 50 % of city Manchester and country GB" in out
     applied("pause", "new-invoicing")
-    applied("resume", "new-invoicing")
-    applied("step-back", "new-invoicing")
+    assert "has it now: staff, 50 % of city Manchester" in applied("resume", "new-invoicing")
+    assert "has it now: staff, never account acme-de" in applied("step-back", "new-invoicing")
     applied("resume", "new-invoicing")
     for _ in range(4):
         applied("advance", "new-invoicing", "--reason", "go")
     assert "that was the last stage; release-owner@example.com watches for 48 hours" in applied.out
+    assert "flaggate complete new-invoicing --reason WHY" in applied.out
+    assert "has it now: everyone, never account acme-de\n" in applied.out
     applied("complete", "new-invoicing", "--reason", "quiet")
     assert applied.json("status")["new-invoicing"]["status"] == "completed"
 
@@ -32,7 +35,9 @@ def test_rollback_and_restart(applied: Terminal) -> None:
     applied("start", "new-invoicing")
     applied("rollback", "new-invoicing")
     applied("restart", "new-invoicing", code=1)
-    assert applied.err == "new-invoicing: cannot restart: it needs a reason. Say --reason WHY.\n"
+    assert applied.err == "new-invoicing: restart refused: it needs a reason. Say --reason WHY.\n"
+    error = applied.json("restart", "new-invoicing", code=1)["error"]
+    assert error == "new-invoicing: restart refused: it needs a reason. Say --reason WHY."
     assert applied.json("restart", "new-invoicing", "--reason", "mended")["attempt"] == 2
 
 
@@ -48,10 +53,10 @@ def test_kill_and_unkill(applied: Terminal) -> None:
 
 def test_a_switch(terminal: Terminal, write: Callable[[str], str]) -> None:
     terminal("apply", write('[flags.dark-mode]\ndescription = "Dark"\nowner = "o"\n'))
-    assert terminal("on", "dark-mode") == "dark-mode: on; it is on\n"
+    assert terminal("on", "dark-mode") == "dark-mode: on; it is on\n  has it now: everyone\n"
     assert terminal("off", "dark-mode") == "dark-mode: off; it is off\n"
     terminal("start", "dark-mode", code=1)
-    assert "a switch that is off does not take it. Legal now: on, kill" in terminal.err
+    assert "dark-mode: start refused: it is a switch. Legal now: on, kill" in terminal.err
 
 
 def test_owner(applied: Terminal) -> None:
@@ -73,6 +78,55 @@ def test_who_acts(applied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     applied("kill", "new-invoicing")
     actors = [event["actor"] for event in applied.json("history", "new-invoicing")]
     assert actors == [OWNER, "on-call@example.com", OWNER, getpass.getuser()]
+
+
+def test_who_has_a_killed_flag_is_nobody(applied: Terminal) -> None:
+    applied("start", "new-invoicing")
+    applied("advance", "new-invoicing", "--reason", "go")
+    applied("kill", "new-invoicing")
+    assert "has it now" not in applied("step-back", "new-invoicing")
+    assert "has it now: staff, never account acme-de" in applied("unkill", "new-invoicing", "--reason", "mended")
+    applied("rollback", "new-invoicing")
+    applied("kill", "new-invoicing")
+    assert "has it now" not in applied("unkill", "new-invoicing", "--reason", "mended")
+
+
+def test_a_share_of_nothing_is_nobody(terminal: Terminal, write: Callable[[str], str]) -> None:
+    stages = 'stages = [{name = "dark", share = 0, soak = "1h"}, {name = "all"}]\n'
+    guards = 'guards = [{metric = "errors", limit = "1%"}]\n'
+    terminal("apply", write(f'[flags.dark]\ndescription = "x"\nowner = "{OWNER}"\n{stages}{guards}'))
+    assert "has it now: nobody\n" in terminal("start", "dark")
+
+
+def test_a_name_is_kept_as_it_is_meant(applied: Terminal) -> None:
+    applied("owner", "set", "new-invoicing", " next@example.com ", "--deputy", "deputy@example.com\t", "--reason", "  ")
+    applied("owner", "accept", "new-invoicing", "--as", " next@example.com")
+    found = applied.json("status")["new-invoicing"]
+    assert (found["accepted_by"], found["deputies"]) == ("next@example.com", ["deputy@example.com"])
+    assert applied.json("history")[1]["reason"] is None
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("kill", "new-invoicing", "--as", " "),
+        ("owner", "set", "new-invoicing", ""),
+        ("owner", "set", "new-invoicing", "next@example.com", "--deputy", "d@example.com", "--deputy", "\t"),
+    ],
+)
+def test_a_blank_name_is_wrong_input(applied: Terminal, args: tuple[str, ...]) -> None:
+    applied(*args, code=2)
+    assert "it is blank; allowed: a name or an address that is not empty" in applied.err
+
+
+def test_a_kill_is_never_refused_for_its_reason(applied: Terminal) -> None:
+    applied("kill", "new-invoicing", "--as", "Zo\udceb", "--reason", "latin-1: \udcfc")  # as Python gives such bytes
+    event = applied.json("history")[-1]
+    assert (event["actor"], event["reason"]) == ("Zo\ufffd", "latin-1: \ufffd")
+    applied("unkill", "new-invoicing", "--reason", "half a character: \ud800")
+    assert applied.json("history")[-1]["reason"] == "half a character: ?"
+    applied("kill", "new-\udcfc", code=2)
+    assert 'there is no flag "new-\ufffd"' in applied.err
 
 
 def test_nobody_acts(applied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,9 +172,30 @@ def test_a_store_that_is_not_there_is_not_made_by_a_kill(terminal: Terminal, tmp
     assert not (tmp_path / "flagz.db").exists()
 
 
-def test_a_store_url_of_another_kind(terminal: Terminal) -> None:
-    terminal("status", "--store", "flags.db", code=3)
-    assert "allowed: sqlite:///PATH" in terminal.err
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("flags.db", "flags.db names no store; did you mean sqlite:///flags.db? allowed: sqlite:///PATH"),
+        ("sqlit:///x.db", "did you mean sqlite:///x.db?"),
+        ("redis://u:secret@host/0", "redis://u:***@host/0 names no store; allowed: sqlite:///PATH"),
+        ("sqlite://", "sqlite:// names no store; allowed: sqlite:///PATH"),
+        ("memory://", "memory:// would end with this command"),
+    ],
+)
+def test_a_url_that_names_no_store(terminal: Terminal, url: str, words: str) -> None:
+    for command in (("status",), ("kill", "new-invoicing"), ("apply", str(SEED))):
+        terminal(*command, "--store", url, code=2)
+        assert words in terminal.err
+
+
+def test_a_kill_that_the_store_does_not_do_says_what_needs_no_store(terminal: Terminal, tmp_path: Path) -> None:
+    (tmp_path / "flags.db").write_text("this is no database " * 100)
+    terminal("kill", "new-invoicing", code=3)
+    file = tmp_path / "flags.db.flaggate" / "off"
+    assert f"write new-invoicing into the file {file}, or start the app with FLAGGATE_OFF=new-inv" in terminal.err
+    assert str(file) in terminal.json("kill", "new-invoicing", code=3)["hint"]
+    terminal("unkill", "new-invoicing", "--reason", "mended", code=3)
+    assert "FLAGGATE_OFF" not in terminal.err
 
 
 def test_help_lists_everything(terminal: Terminal) -> None:

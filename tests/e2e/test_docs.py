@@ -62,6 +62,13 @@ def test_python_in_the_docs_runs(path: Path, tmp_path: Path) -> None:
         shell("python example.py", tmp_path)
 
 
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_link_leads_to_a_file(path: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", path.read_text())
+    relative = [link for link in links if not re.match(r"[a-z]+:", link)]
+    assert [link for link in relative if not (path.parent / link).is_file()] == []
+
+
 def test_every_command_is_documented() -> None:
     from flaggate.cli.main import cli
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from flaggate.cli.options import acting, as_json, definitions_file, writing_store
-from flaggate.cli.render import print_json, value_words
+from flaggate.cli.render import counted, line, print_json, value_words
 from flaggate.flags.advice import advice
 from flaggate.flags.document import json_schema
 from flaggate.rollout.state import Event
@@ -24,12 +24,13 @@ def check(file: str, is_json: bool) -> None:
     definitions = load(file).definitions
     notes = list(advice(definitions.flags))
     if is_json:
-        print_json({"flags": list(definitions.flags), "segments": list(definitions.segments), "advice": notes})
+        advised = [{"path": path, "words": words} for path, words in notes]
+        print_json({"flags": list(definitions.flags), "segments": list(definitions.segments), "advice": advised})
         return
     for path, words in notes:
-        click.echo(f"{file}: {path}: {words}")
-    counts = f"{len(definitions.flags)} flags, {len(definitions.segments)} segments"
-    click.echo(f"{file}: {counts}, no mistakes" + (f", {len(notes)} to think about" if notes else ""))
+        line(f"{file}: {path}: {words}")
+    counts = f"{counted(len(definitions.flags), 'flag')}, {counted(len(definitions.segments), 'segment')}"
+    line(f"{file}: {counts}, no mistakes" + (f", {len(notes)} to think about" if notes else ""))
 
 
 @click.command(help="Print a JSON Schema of definitions files, for editors.")
@@ -48,6 +49,7 @@ def schema() -> None:
 def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reason: str | None, is_json: bool) -> None:
     """Apply a file."""
     loaded = load(file)
+    is_new = store.revision() == 0  # nothing was ever written
     applied = Control(store).apply(
         loaded.definitions,
         actor=actor,
@@ -58,25 +60,28 @@ def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reaso
     )
     if is_json:
         changes = [{"name": e.name, "kind": e.kind, "verb": e.verb, **e.evidence} for e in applied.events]
-        print_json({"dry_run": dry_run, "changes": changes, "kept": list(applied.kept)})
+        new = {"new_store": store.url} if is_new else {}
+        print_json({"dry_run": dry_run, "changes": changes, "kept": list(applied.kept)} | new)
         return
+    if is_new:
+        line(f"new store {store.url}")
     _print(applied, dry_run)
 
 
 def _print(applied: Applied, dry_run: bool) -> None:
     for event in applied.events:
-        click.echo(f"{_sign(event)} {event.kind} {event.name}")
+        line(f"{_sign(event)} {event.kind} {event.name}")
         if event.before is not None and event.after is not None:
             for path, before, after in event.evidence.get("difference", ()):
-                click.echo(f"    {path}: {_was(before)} -> {_was(after)}")
+                line(f"    {path}: {_was(before)} -> {_was(after)}")
             for name in event.evidence.get("touches", ()):
-                click.echo(f"    touches flag {name}")
+                line(f"    touches flag {name}")
     for name in applied.kept:
-        click.echo(f"  flag {name} is in the store, not in the file; it stays (--prune removes it)")
+        line(f"  flag {name} is in the store, not in the file; it stays (--prune removes it)")
     if not applied.events:
-        click.echo("nothing to change")
+        line("nothing to change")
     elif dry_run:
-        click.echo("dry run: nothing was changed")
+        line("dry run: nothing was changed")
 
 
 def _sign(event: Event) -> str:

@@ -3,25 +3,44 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 
-from flaggate.cli.options import as_json, store_option
-from flaggate.cli.render import local_time, print_json, print_table, stage_words, standing, value_words
+from flaggate.cli.off import OffHere, off_here
+from flaggate.cli.options import as_json, flag_argument, store_option, text
+from flaggate.cli.render import (
+    audience_words,
+    condition_words,
+    counted,
+    guard_words,
+    line,
+    local_time,
+    print_json,
+    print_table,
+    stage_words,
+    standing,
+)
 from flaggate.decide.context import Context
+from flaggate.decide.decision import Decision
+from flaggate.decide.explain import Explanation
 from flaggate.decide.explain import explain as explain_flag
-from flaggate.errors import UnknownFlagError
+from flaggate.errors import UnknownFlagError, UnreadableError
+from flaggate.flags.model import Segment
+from flaggate.flags.place import show
 from flaggate.rollout.holds import declared_conditions
-from flaggate.rollout.state import Event, Status, current_stage, legal_verbs, rollout_to_json
-from flaggate.runtime.disk import OffSwitch
-from flaggate.stores.base import Store
-from flaggate.stores.record import Record, read_flag, records_of, segment_of
+from flaggate.rollout.state import Event, Status, Verb, current_stage, legal_verbs, rollout_to_json
+from flaggate.stores.base import Row, Store
+from flaggate.stores.record import Record, flag_row, record_of, segment_of
 
 __all__ = ["explain", "history", "status"]
+
+_LOOKED_THROUGH = 1000
+"""How many events of a flag are looked through for the one that killed it."""
 
 
 def _waits_for(record: Record) -> tuple[str, ...]:
@@ -47,76 +66,108 @@ def _answers(record: Record) -> str:
     return (
         f"{rollout.owner} (not accepted)"
         if rollout.accepted_by is None
-        else f"{rollout.accepted_by} for {rollout.owner}"
+        else f"{rollout.accepted_by} stands in for {rollout.owner}"
     )
 
 
-def _say_off(store: Store) -> None:
-    """The kill that needs no store is not in the store: say it wherever somebody looks."""
-    off = OffSwitch(None if store.directory is None else Path(store.directory)).names()
-    if off:
-        click.echo(
-            f"off on this machine, whatever is below: {', '.join(sorted(off))} (FLAGGATE_OFF or the off file)", err=True
-        )
+def _flag_rows(store: Store) -> list[Row]:
+    rows = (row for row in store.changes().rows if row.kind == "flag" and row.document is not None)
+    return sorted(rows, key=lambda row: row.name)
 
 
 @click.command(help="Where all flags stand, or everything about one.")
-@click.argument("flag", required=False)
+@click.argument("flag", required=False, callback=text)
 @store_option
 @as_json
 def status(flag: str | None, store: Store, is_json: bool) -> None:
     """Show where flags stand."""
-    records = records_of(store) if flag is None else {flag: read_flag(store, flag)}
-    if is_json:
-        print_json({name: _status_json(record) for name, record in records.items()})
-        return
-    _say_off(store)
+    rows, off = _flag_rows(store), off_here(store)
+    if not is_json:
+        off.say([row.name for row in rows])
     if flag is not None:
-        _print_flag(records[flag])
-    elif not records:
-        click.echo(f"no flags in {store.url}; flaggate apply flags.toml brings them in")
+        row = flag_row(store, flag)
+        record = record_of(row)
+        if is_json:
+            print_json({flag: _status_json(row, off)})
+        else:
+            _print_flag(record, store.history(flag, limit=_LOOKED_THROUGH))
+    elif is_json:
+        print_json({row.name: _status_json(row, off) for row in rows})
+    elif not rows:
+        line(f"no flags in {store.url}; flaggate apply flags.toml brings them in")
     else:
-        rows = [
-            (name, standing(r.flag, r.rollout), local_time(r.rollout.since), _answers(r), ", ".join(_waits_for(r)))
-            for name, r in records.items()
-        ]
-        print_table(("flag", "is", "since", "owner", "waits for"), rows)
+        print_table(("flag", "is", "since", "owner", "waits for"), [_cells(row) for row in rows])
 
 
-def _status_json(record: Record) -> dict[str, Any]:
+def _cells(row: Row) -> Sequence[str]:
+    try:
+        record = record_of(row)
+    except UnreadableError as error:  # it is not to hide the others
+        return row.name, f"cannot be read: {error.problem}"
+    words = standing(record.flag, record.rollout)
+    return row.name, words, local_time(record.rollout.since), _answers(record), ", ".join(_waits_for(record))
+
+
+def _status_json(row: Row, off: OffHere) -> dict[str, Any]:
+    here = {"off_here": off.covers(row.name), "version": row.version}
+    try:
+        record = record_of(row)
+    except UnreadableError as error:
+        return here | {"problem": error.problem}
     flag, rollout = record.flag, record.rollout
     stage = current_stage(flag, rollout)
-    return rollout_to_json(rollout) | {
+    return rollout_to_json(rollout) | here | {
         "description": flag.description,
         "stage_name": None if stage is None else stage.name,
         "stages": [stage.name for stage in flag.stages],
         "waits_for": list(_waits_for(record)),
         "legal": list(legal_verbs(rollout)),
-        "version": record.version,
-    }
+    }  # fmt: skip
 
 
-def _print_flag(record: Record) -> None:
+def _print_flag(record: Record, events: Sequence[Event]) -> None:
+    line(f"{record.flag.name}: {record.flag.description}")
+    last = ""
+    for label, words in _about(record, [event for event in events if event.kind == "flag"]):
+        line(f"  {'' if label == last else label:<9} {words}")
+        last = label
+
+
+def _about(record: Record, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
+    """Everything about one flag, by label."""
     flag, rollout = record.flag, record.rollout
-    click.echo(f"{flag.name}: {flag.description}")
-    click.echo(f"  is        {standing(flag, rollout)}, since {local_time(rollout.since)}, attempt {rollout.attempt}")
-    click.echo(
-        f"  owner     {_answers(record)}" + (f"; deputies {', '.join(rollout.deputies)}" if rollout.deputies else "")
-    )
-    for number, stage in enumerate(flag.stages, 1):
+    yield "is", f"{standing(flag, rollout)}, since {local_time(rollout.since)}, attempt {rollout.attempt}"
+    if rollout.killed:
+        kills = (_event_words(event) for event in reversed(events) if event.verb == Verb.KILL)
+        yield "killed", next(kills, "too long ago to say by whom; see flaggate history")
+    deputies = f"; deputies {', '.join(rollout.deputies)}" if rollout.deputies else ""
+    yield "owner", _answers(record) + deputies
+    if flag.is_switch:
+        yield "audience", audience_words(flag.audience)
+    if flag.deny:
+        yield "deny", audience_words(flag.deny)
+    for number, (stage, conditions) in enumerate(zip(flag.stages, condition_words(flag), strict=True), 1):
         mark = "here" if number == rollout.stage else "done" if number < rollout.stage else "next"
-        click.echo(f"  {'stage' if number == 1 else '     '} {number}   {mark}  {stage.name}: {stage_words(stage)}")
-    if _waits_for(record):
-        click.echo(f"  waits for {', '.join(_waits_for(record))}")
-    click.echo(f"  legal now {', '.join(legal_verbs(rollout))}")
+        guards = [guard_words(guard) for guard in stage.guards]
+        words = "; ".join([stage_words(stage), *([conditions] if conditions else []), *guards])
+        yield "stages", f"{number:<2} {mark}  {stage.name}: {words}"
+    yield from (("guards", guard_words(guard)) for guard in flag.guards)
+    if waits := _waits_for(record):
+        yield "waits for", ", ".join(waits)
+    yield "legal now", ", ".join(legal_verbs(rollout))
+    yield from (("last", _event_words(event)) for event in events[-1:])
+
+
+def _event_words(event: Event) -> str:
+    return f"{local_time(event.at)} {event.actor} {event.verb}" + (f": {event.reason}" if event.reason else "")
 
 
 def _attributes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
     attributes = {}
-    for text in texts:
-        name, is_there, value = text.partition("=")
+    for written in texts:
+        name, is_there, value = written.partition("=")
         if not is_there:
-            raise click.BadParameter(f"{text!r} has no value; say NAME=VALUE")
+            raise click.BadParameter(f"{written!r} has no value; say NAME=VALUE")
         try:
             attributes[name] = json.loads(value)
         except ValueError:
@@ -125,7 +176,7 @@ def _attributes(_context: click.Context, _parameter: click.Parameter, texts: tup
 
 
 @click.command(help="Whether a flag is on for somebody, and why, step by step.")
-@click.argument("flag")
+@flag_argument
 @click.option("--user", help="The user's key.")
 @click.option("--account", help="The account's key.")
 @click.option("--visitor", help="The visitor's key.")
@@ -145,21 +196,33 @@ def _attributes(_context: click.Context, _parameter: click.Parameter, texts: tup
 @as_json
 def explain(flag: str, store: Store, is_json: bool, **asked: Any) -> None:
     """Explain a decision."""
-    record = read_flag(store, flag)
-    rows = store.changes().rows
-    segments = {row.name: segment_of(row) for row in rows if row.kind == "segment" and row.document is not None}
-    explanation = explain_flag(record.flag, record.rollout, Context(**asked), segments)
+    row, off = flag_row(store, flag), off_here(store)
+    if off.covers(flag):  # the words of Gate.explain
+        steps = ("kill: yes, in this process (FLAGGATE_OFF or the off file)",)
+        explanation = Explanation(Decision(flag, False, "killed"), steps)
+    else:
+        record = record_of(row)
+        segments = dict(_segments(store.changes().rows))
+        explanation = explain_flag(record.flag, record.rollout, Context(**asked), segments)
     if is_json:
         print_json(explanation.decision._asdict() | {"steps": explanation.steps})
         return
-    _say_off(store)
+    if off.problem is not None:
+        line(off.problem, err=True)
     for step in explanation.steps:
-        click.echo(step)
-    click.echo("on" if explanation.decision.is_on else "off")
+        line(step)
+    line("on" if explanation.decision.is_on else "off")
+
+
+def _segments(rows: Iterable[Row]) -> Iterator[tuple[str, Segment]]:
+    for row in rows:
+        if row.kind == "segment" and row.document is not None:
+            with suppress(UnreadableError):  # whoever asks for it is told that it is missing
+                yield row.name, segment_of(row)
 
 
 @click.command(help="What changed, who did it and why: of one flag or segment, or of all; the newest last.")
-@click.argument("name", required=False)
+@click.argument("name", required=False, callback=text)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @store_option
 @as_json
@@ -179,8 +242,27 @@ def _change(event: Event) -> str:
     """What is different in where the flag stands, in a few words."""
     if event.before is None or event.after is None:
         return "new" if event.before is None else "removed"
-    keys = [key for key in event.after if key != "since" and event.before.get(key) != event.after[key]]
-    words = [f"{key} {value_words(event.before.get(key))} -> {value_words(event.after[key])}" for key in keys]
+    before, after = event.before, event.after
+    keys = [key for key in after if key != "since" and before.get(key) != after[key]]
+    words = [f"{key.replace('_', ' ')} {_value(key, before)} -> {_value(key, after)}" for key in keys]
     words += [f"passed over {item}" for item in event.evidence.get("passed_over", ())]
-    edited = [path for path, _, _ in event.evidence.get("difference", ())]
-    return ", ".join([*words, *([f"edited {', '.join(edited)}"] if edited else [])])
+    words += [f"{path}: {_edited(was)} -> {_edited(now)}" for path, was, now in event.evidence.get("difference", ())]
+    words += [f"{counted(event.evidence[key], 'member')} {key}" for key in ("added", "gone") if event.evidence.get(key)]
+    return ", ".join(words)
+
+
+def _value(key: str, state: Mapping[str, Any]) -> str:
+    """A value of where it stands."""
+    value = state.get(key)
+    if value is None or value == []:
+        return "nobody" if key in {"accepted_by", "deputies"} else "(not there)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key == "deputies":
+        return ", ".join(value)
+    return value.replace("_", " ") if key == "status" else value if isinstance(value, str) else show(value)
+
+
+def _edited(value: Any) -> str:
+    """A value of the plan."""
+    return "(not there)" if value is None else show(value)

@@ -1,9 +1,12 @@
-"""The command line. Exit codes: 0 done; 1 refused; 2 wrong input; 3 the store did not do it; 4 overtaken."""
+"""The command line. Exit codes: 0 done; 1 refused; 2 wrong input; 3 the store did not do it; 4 overtaken; 5 done, but
+the output could not be written."""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import click
@@ -11,7 +14,7 @@ import click
 from flaggate import __version__
 from flaggate.cli import declare, look, moves
 from flaggate.cli.demo.command import demo
-from flaggate.cli.render import print_json
+from flaggate.cli.render import OutputError, line, print_json
 from flaggate.errors import (
     DocumentError,
     FlaggateError,
@@ -20,12 +23,14 @@ from flaggate.errors import (
     RevisionError,
     StoreError,
     UnknownFlagError,
+    UnreadableError,
     closest,
 )
 
 __all__ = ["cli", "main"]
 
 DONE: Final = 0
+NOT_WRITTEN: Final = 5
 _EXIT_CODES: Final[dict[type[FlaggateError], int]] = {
     MoveError: 1,
     RevisionError: 1,
@@ -34,6 +39,9 @@ _EXIT_CODES: Final[dict[type[FlaggateError], int]] = {
     StoreError: 3,
     OvertakenError: 4,
 }
+
+_AS_FAR_AS_IT_GOES: Final = suppress(OutputError, OSError)
+"""Where not even what went wrong can be said, the exit code has to do."""
 
 _WORDS_OF_OTHERS: Final = {
     "abort": "rollback", "cancel": "rollback", "revert": "rollback", "undo": "step-back", "back": "step-back",
@@ -66,7 +74,8 @@ class _Commands(click.Group):
     cls=_Commands,
     help="Controlled rollouts of features, from the terminal.",
     epilog="Exit codes: 0 done, also if there was nothing to change; 1 refused: not legal now, or a reason is missing; "
-    "2 wrong input; 3 the store did not do it; 4 somebody else was faster, look and decide again.",
+    "2 wrong input; 3 the store did not do it; 4 somebody else was faster, look and decide again; "
+    "5 done, but the output could not be written.",
 )
 @click.version_option(__version__, package_name="flaggate")
 def cli() -> None:
@@ -81,27 +90,71 @@ for _command in (*moves.moves, moves.owner, demo):
 
 def run(args: Sequence[str]) -> int:
     """Run one command and return its exit code."""
+    is_json = "--json" in args
     try:
         result: Any = cli.main(args=list(args), prog_name="flaggate", standalone_mode=False)
     except click.exceptions.Abort:
-        click.echo("stopped", err=True)
+        with _AS_FAR_AS_IT_GOES:
+            line("stopped", err=True)
         return 130
     except click.ClickException as error:
-        if "--json" in args:
-            print_json({"error": error.format_message(), "kind": "UsageError"})
-        else:
-            error.show()
+        with _AS_FAR_AS_IT_GOES:
+            _say_usage(error, is_json)
         return error.exit_code
     except FlaggateError as error:
-        if "--json" in args:
-            print_json({"error": str(error), "kind": type(error).__name__})
-        else:
-            is_reason_missing = isinstance(error, MoveError) and error.why.endswith("needs a reason")
-            click.echo(f"{error} Say --reason WHY." if is_reason_missing else str(error), err=True)
+        with _AS_FAR_AS_IT_GOES:
+            _say_error(error, is_json)
         return next((code for kind, code in _EXIT_CODES.items() if isinstance(error, kind)), 1)
+    except (OutputError, OSError) as error:  # OSError: help, which click prints itself
+        if not isinstance(error.__cause__, BrokenPipeError):  # `| head` has seen enough
+            with _AS_FAR_AS_IT_GOES:
+                line(f"done, but the output could not be written: {error}", err=True)
+        return NOT_WRITTEN
     return result if isinstance(result, int) else DONE
+
+
+def _say_usage(error: click.ClickException, is_json: bool) -> None:
+    if is_json:
+        print_json({"error": error.format_message(), "kind": "UsageError"})
+        return
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        for words in context.get_usage().split("\n"):
+            line(words, err=True)
+        line(f"Try '{context.command_path} --help' for help.", err=True)
+        line(err=True)
+    line(f"Error: {error.format_message()}", err=True)
+
+
+def _say_error(error: FlaggateError, is_json: bool) -> None:
+    words = str(error)
+    if isinstance(error, MoveError) and error.why.endswith("needs a reason"):
+        words += " Say --reason WHY."
+    notes = getattr(error, "__notes__", [])
+    if not is_json:
+        for one in (*_each(error, words), *notes):
+            line(one, err=True)
+        return
+    written: dict[str, Any] = {"error": words, "kind": type(error).__name__}
+    if isinstance(error, DocumentError):
+        written["mistakes"] = [mistake._asdict() for mistake in error.mistakes]
+    if notes:
+        written["hint"] = " ".join(notes)
+    print_json(written)
+
+
+def _each(error: FlaggateError, words: str) -> Sequence[str]:
+    """What the error has to say, a line each; a new line that somebody else wrote into one is none."""
+    if isinstance(error, DocumentError):
+        return [str(mistake) for mistake in error.mistakes]
+    if isinstance(error, RevisionError):
+        return error.refusals
+    return words.split("\n") if isinstance(error, UnreadableError) else [words]
 
 
 def main() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where there is none
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(run(sys.argv[1:]))

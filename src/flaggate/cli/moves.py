@@ -6,9 +6,11 @@ from typing import Any, Final
 
 import click
 
-from flaggate.cli.options import acting, as_json, store_option
-from flaggate.cli.render import print_json, stage_words, standing
-from flaggate.rollout.state import Status, Verb, current_stage
+from flaggate.cli.off import hint, off_here
+from flaggate.cli.options import acting, as_json, flag_argument, names, store_option
+from flaggate.cli.render import line, print_json, standing, who_has_it
+from flaggate.errors import StoreError
+from flaggate.rollout.state import Status, Verb
 from flaggate.runtime.control import Control, Outcome
 from flaggate.stores.base import Store
 
@@ -30,6 +32,11 @@ _HELP: Final[dict[Verb, str]] = {
 }
 
 
+_SAY_WHO_HAS_IT: Final = frozenset(
+    {Verb.START, Verb.ADVANCE, Verb.RESTART, Verb.STEP_BACK, Verb.RESUME, Verb.UNKILL, Verb.ON}
+)
+
+
 def _print(outcome: Outcome, verb: Verb, is_json: bool) -> None:
     flag, rollout, event = outcome.flag, outcome.rollout, outcome.event
     if is_json:
@@ -49,11 +56,11 @@ def _print(outcome: Outcome, verb: Verb, is_json: bool) -> None:
         )
         return
     if event is None:
-        click.echo(f"{flag.name}: nothing to change; it is {standing(flag, rollout)}")
+        line(f"{flag.name}: nothing to change; it is {standing(flag, rollout)}")
         return
-    click.echo(f"{flag.name}: {verb}; it is {standing(flag, rollout)}")
-    for line in _more(outcome, verb):
-        click.echo(f"  {line}")
+    line(f"{flag.name}: {verb}; it is {standing(flag, rollout)}")
+    for words in _more(outcome, verb):
+        line(f"  {words}")
 
 
 def _more(outcome: Outcome, verb: Verb) -> list[str]:
@@ -62,26 +69,38 @@ def _more(outcome: Outcome, verb: Verb) -> list[str]:
     passed = outcome.event.evidence.get("passed_over") if outcome.event else None
     if passed:
         lines.append(f"passed over: {', '.join(passed)}")
-    stage = current_stage(flag, rollout)
-    if verb in {Verb.START, Verb.ADVANCE, Verb.RESTART, Verb.STEP_BACK} and stage is not None:
-        lines.append(f"has it now: {', '.join(stage_words(entered) for entered in flag.stages[: rollout.stage])}")
+    having = who_has_it(flag, rollout)
+    if verb in _SAY_WHO_HAS_IT and having is not None:
+        lines.append(f"has it now: {having}")
     if verb is Verb.KILL:
         lines.append(f"off for everyone; flaggate unkill {flag.name} --reason WHY takes it back")
     if verb in {Verb.OWNER_SET, Verb.OWNER_AWAY} and rollout.accepted_by != rollout.owner:
         answers = f"{rollout.accepted_by} answers until then" if rollout.accepted_by else "nobody answers until then"
         lines.append(f"{rollout.owner} has to accept: flaggate owner accept {flag.name}; {answers}")
-    if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE}:
-        lines.append(f"that was the last stage; {rollout.accepted_by} watches for 48 hours")
+    if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE, Verb.RESTART}:
+        lines.append(
+            f"that was the last stage; {rollout.accepted_by} watches for 48 hours and then ends the watch by hand, "
+            f"as nothing does it by itself yet: flaggate complete {flag.name} --reason WHY"
+        )
     return lines
 
 
 def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is_json: bool, **more: Any) -> None:
-    _print(Control(store).act(verb, flag, actor=actor, reason=reason, **more), verb, is_json)
+    try:
+        outcome = Control(store).act(verb, flag, actor=actor, reason=reason, **more)
+    except StoreError as error:
+        if verb is Verb.KILL:
+            error.add_note(hint(store, flag))
+        raise
+    _print(outcome, verb, is_json)
+    off = off_here(store)
+    if verb in _SAY_WHO_HAS_IT and off.covers(flag):
+        line("it is off on this machine all the same (FLAGGATE_OFF or the off file)", err=True)
 
 
 def _command(verb: Verb, words: str) -> click.Command:
     @click.command(verb.split(" ")[-1], help=words)
-    @click.argument("flag")
+    @flag_argument
     @store_option
     @acting
     @as_json
@@ -104,9 +123,12 @@ owner.add_command(_command(Verb.OWNER_AWAY, "Say that you do not answer for it f
 
 
 @owner.command("set", help="Name another owner, who then has to accept.")
-@click.argument("flag")
-@click.argument("who")
-@click.option("--deputy", "deputies", metavar="WHO", multiple=True, help="A new deputy; may be said several times.")
+@flag_argument
+@click.argument("who", callback=names)
+@click.option(
+    "--deputy", "deputies", metavar="WHO", multiple=True, callback=names,
+    help="A new deputy; may be said several times.",
+)  # fmt: skip
 @store_option
 @acting
 @as_json

@@ -8,21 +8,36 @@ from typing import Any, TypeVar
 
 import click
 
+from flaggate.errors import StoreError, closest
 from flaggate.stores import open_store
-from flaggate.stores.base import Store
+from flaggate.stores.base import Store, without_password
 
-__all__ = ["acting", "as_json", "definitions_file", "store_option", "writing_store"]
+__all__ = ["acting", "as_json", "definitions_file", "flag_argument", "names", "store_option", "text", "writing_store"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
 
 
 def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None], Store]:
     def opened(_context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
         if not url:
             raise click.UsageError("Which store? Say --store sqlite:///flags.db, or set FLAGGATE_STORE.")
-        return open_store(url, create=create)
+        if url == "memory://":
+            raise click.UsageError(f"memory:// would end with this command; {_ALLOWED}.")
+        try:
+            return open_store(url, create=create)
+        except StoreError as error:  # nothing was opened yet: it is the URL
+            shown = without_password(url)
+            raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
 
     return opened
+
+
+def _meant(url: str) -> str:
+    scheme, is_there, rest = url.partition(":")
+    if not is_there:
+        return f" did you mean sqlite:///{url}?"
+    return f" did you mean sqlite:{rest}?" if scheme != "sqlite" and closest(scheme, ["sqlite"]) else ""
 
 
 def _store(create: bool) -> Callable[[_Command], _Command]:
@@ -42,6 +57,40 @@ as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for 
 definitions_file = click.argument("file", type=click.Path(dir_okay=False))
 
 
+def _as_text(given: str) -> str:
+    """Bytes of the command line that are no UTF-8 as U+FFFD: no store takes half characters."""
+    try:
+        return given.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    except UnicodeEncodeError:  # half a character that no byte stands for: from a caller, or from Windows
+        return given.encode("utf-8", "replace").decode("utf-8")
+
+
+def text(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    """The callback of a text that is looked up or kept."""
+    return None if given is None else _as_text(given)
+
+
+flag_argument = click.argument("flag", callback=text)
+
+
+def names(_context: click.Context, parameter: click.Parameter, given: Any) -> Any:
+    """The callback of a name of somebody, or of several: text that is not blank."""
+    if isinstance(given, tuple):
+        return tuple(_name(item, parameter) for item in given)
+    return _name(given, parameter)
+
+
+def _name(given: str, parameter: click.Parameter) -> str:
+    name = _as_text(given).strip()
+    if not name:
+        raise click.BadParameter("it is blank; allowed: a name or an address that is not empty", param=parameter)
+    return name
+
+
+def _reason(_context: click.Context, _parameter: click.Parameter, given: str | None) -> str | None:
+    return _as_text(given or "").strip() or None
+
+
 def _login_name() -> str:
     try:
         return getpass.getuser()
@@ -52,8 +101,8 @@ def _login_name() -> str:
 def acting(command: _Command) -> _Command:
     """--as and --reason."""
     who = click.option(
-        "--as", "actor", metavar="WHO", envvar="FLAGGATE_ACTOR", show_envvar=True, default=_login_name,
+        "--as", "actor", metavar="WHO", envvar="FLAGGATE_ACTOR", show_envvar=True, default=_login_name, callback=names,
         help="Who does it; your login name if not said.",
     )  # fmt: skip
-    why = click.option("--reason", metavar="WHY", help="Why; it goes on record.")
+    why = click.option("--reason", metavar="WHY", callback=_reason, help="Why; it goes on record.")
     return who(why(command))

@@ -129,7 +129,7 @@ class Event:
 
     def __str__(self) -> str:
         why = f": {self.reason}" if self.reason else ""
-        return f"{self.at:%Y-%m-%d %H:%M:%S} {self.actor} {self.verb}{why}"
+        return f"{self.at:%Y-%m-%d %H:%M:%S %Z} {self.actor} {self.verb}{why}"
 
 
 def born(flag: Flag, at: datetime) -> Rollout:

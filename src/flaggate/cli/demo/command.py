@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -15,10 +20,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 from flaggate.cli.demo.people import STAGES, Person, make_people, should_have_it
 from flaggate.cli.demo.process import AppProcess
 from flaggate.cli.options import as_json
-from flaggate.cli.render import console, print_json, print_table, stage_words
+from flaggate.cli.render import console, line, print_json, print_table, stage_words
 from flaggate.decide.context import Context
 from flaggate.decide.explain import explain
-from flaggate.flags.document import parse
+from flaggate.errors import FlaggateError
+from flaggate.flags.document import Definitions, parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store
@@ -98,23 +104,46 @@ def demo(people: int, seed: int, pace: float, is_json: bool) -> int:
     crowd = make_people(people, seed)
     plan = files("flaggate.cli.demo").joinpath("plan.toml").read_text(encoding="utf-8")
     definitions = parse(plan, source="plan.toml")
-    with tempfile.TemporaryDirectory(prefix="flaggate-demo-") as folder:
-        store = open_store(f"sqlite:///{Path(folder) / 'flags.db'}")
-        control = Control(store)
-        control.apply(definitions, actor=_OWNER)
-        processes = [AppProcess(store.url, [person.context() for person in crowd]) for _ in range(2)]
-        run = _Demo(crowd, control, processes)
-        try:
-            _walk(run, pace, is_quiet=is_json)
-        finally:
-            for process in processes:
-                process.close()
-            store.close()
+    try:
+        run = _run(crowd, definitions, pace, is_quiet=is_json)
+    except OSError as error:
+        raise FlaggateError(f"the demo does not run here: {error}") from error
     if is_json:
         print_json(_as_json(run))
     else:
         _print_end(run)
     return 0 if run.is_right() else 1
+
+
+def _run(crowd: list[Person], definitions: Definitions, pace: float, *, is_quiet: bool) -> _Demo:
+    """All of it, in a folder and with processes that end with it."""
+    with ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flaggate-demo-"))
+        store = open_store(f"sqlite:///{Path(folder) / 'flags.db'}")
+        stack.callback(store.close)
+        control = Control(store)
+        control.apply(definitions, actor=_OWNER)
+        processes = [stack.enter_context(closing(AppProcess(store.url))) for _ in range(2)]
+        for process in processes:
+            process.tell([person.context() for person in crowd])
+        run = _Demo(crowd, control, processes)
+        _walk(run, pace, is_quiet)
+    return run
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM as an exception, so that what was made for the demo goes with it."""
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + signal.SIGTERM)  # as a shell says it
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _walk(run: _Demo, pace: float, is_quiet: bool) -> None:
@@ -148,14 +177,15 @@ class _Teller:
         self._is_quiet = is_quiet
         self._last = [False] * len(run.people)
         if not is_quiet:
-            click.echo(f"{len(run.people)} people, 2 processes that answer for them, 1 SQLite file\n")
+            line(f"{len(run.people)} people, 2 processes that answer for them, 1 SQLite file")
+            line()
 
     def row(self, row: _Row, words: str) -> None:
         if not self._is_quiet:
-            click.echo(f"{row.name:<16} {words}")
+            line(f"{row.name:<16} {words}")
             new = sum(now and not was for now, was in zip(row.should, self._last, strict=True))
             if new:
-                click.echo(f"{'':<16} {new} more people, such as {self._run.why(row, self._last)}")
+                line(f"{'':<16} {new} more people, such as {self._run.why(row, self._last)}")
         if any(row.should):
             self._last = row.should
 
@@ -175,7 +205,7 @@ class _Teller:
 
 
 def _print_end(run: _Demo) -> None:
-    click.echo()
+    line()
     rows = [
         (row.name, str(sum(row.should)), *(str(sum(has)) for has in row.has), "ok" if row.is_right() else "WRONG")
         for row in run.rows
@@ -183,13 +213,15 @@ def _print_end(run: _Demo) -> None:
     print_table(("stage", "should have it", "has it (process 1)", "has it (process 2)", ""), rows)
     answers = sum(len(has) for row in run.rows for has in row.has)
     if run.is_right():
-        click.echo(f"\nAll {answers} answers were as predicted.")
+        line()
+        line(f"All {answers} answers were as predicted.")
         return
     for row in run.rows:
         for number, has in enumerate(row.has, 1):
             wrong = [person.user for person, a, b in zip(run.people, row.should, has, strict=True) if a != b]
             if wrong:
-                click.echo(f"\n{row.name}, process {number}: wrong for {', '.join(wrong[:10])} ({len(wrong)} in all)")
+                line()
+                line(f"{row.name}, process {number}: wrong for {', '.join(wrong[:10])} ({len(wrong)} in all)")
 
 
 def _as_json(run: _Demo) -> dict[str, Any]:

@@ -12,19 +12,23 @@ import time
 from typing import Any
 
 from flaggate.decide.context import Context
+from flaggate.errors import FlaggateError
 from flaggate.runtime.gate import Gate
 
 __all__ = ["AppProcess"]
 
 
 class AppProcess:
-    """The demo's end of such a process."""
+    """The demo's end of such a process. The first line that it is told is the list of people."""
 
-    def __init__(self, store_url: str, people: list[dict[str, Any]]) -> None:
+    def __init__(self, store_url: str) -> None:
         self._process = subprocess.Popen(  # noqa: S603  # this very module, by this very Python
-            [sys.executable, "-m", __name__, store_url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", __name__, store_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # out of reach of the terminal's Ctrl-C, from the first moment on: the demo ends it
         )
-        self.tell(people)
 
     def tell(self, line: Any) -> None:
         """Send one line."""
@@ -37,7 +41,7 @@ class AppProcess:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"a process of the demo ended with exit code {self._process.wait()}")
+            raise FlaggateError(f"a process of the demo ended with exit code {self._process.wait()}")
         return json.loads(line)
 
     def who_has_it(self, revision: int) -> list[bool]:
@@ -53,7 +57,10 @@ class AppProcess:
 
 
 def _serve(store_url: str) -> None:
-    contexts = [Context(**words) for words in json.loads(sys.stdin.readline())]
+    people = sys.stdin.readline()
+    if not people.endswith("\n"):
+        return  # the demo ended before it had said who they are
+    contexts = [Context(**words) for words in json.loads(people)]
     gate = Gate.open(store_url)
     gate.is_on("new-invoicing", contexts[0])  # the first question starts the keeper
     for line in sys.stdin:
