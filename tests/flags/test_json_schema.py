@@ -26,6 +26,7 @@ ONLY_PARSE_KNOWS = {
     "duplicate-stages.toml",
     "falling-share.toml",
     "last-stage-with-conditions.toml",
+    "members-file-empty.toml",
     "members-file-missing.toml",
     "members-file-not-utf8.toml",
     "naive-moment.toml",
@@ -78,7 +79,11 @@ def test_takes_every_document_without_a_mistake(document: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in sorted(WRONG.glob("*.*")) if path.name not in NO_DOCUMENT | {"expected.toml", "latin-1.txt"}],
+    [
+        path
+        for path in sorted(WRONG.glob("*.*"))
+        if path.name not in NO_DOCUMENT | {"expected.toml"} and path.suffix != ".txt"
+    ],
     ids=lambda path: path.name,
 )
 def test_refuses_the_wrong_files_but_for_what_only_parse_knows(path: Path) -> None:

@@ -374,8 +374,8 @@ def test_json_keeps_all_of_a_rollout(rollout: Rollout) -> None:
 def test_an_event_is_told_in_one_line() -> None:
     at = datetime(2026, 3, 2, 14, 5, 6, tzinfo=UTC)
     event = Event("invoicing", Verb.ROLLBACK, OWNER, at)
-    assert str(event) == "2026-03-02 14:05:06 owner@example.com rollback"
-    assert str(replace(event, reason="errors")) == "2026-03-02 14:05:06 owner@example.com rollback: errors"
+    assert str(event) == "2026-03-02 14:05:06 UTC owner@example.com rollback"
+    assert str(replace(event, reason="errors")) == "2026-03-02 14:05:06 UTC owner@example.com rollback: errors"
 
 
 def test_who_accepted_before_a_hand_over_does_not_answer_for_a_start() -> None:
