@@ -19,16 +19,18 @@ _ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
 
 
 def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None], Store]:
-    def opened(_context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
+    def opened(context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
         if not url:
             raise click.UsageError("Which store? Say --store sqlite:///flags.db, or set FLAGGATE_STORE.")
         if url == "memory://":
             raise click.UsageError(f"memory:// would end with this command; {_ALLOWED}.")
         try:
-            return open_store(url, create=create)
+            store = open_store(url, create=create)
         except StoreError as error:  # nothing was opened yet: it is the URL
             shown = without_password(url)
             raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
+        context.call_on_close(store.close)
+        return store
 
     return opened
 
