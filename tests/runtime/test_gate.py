@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -300,7 +301,8 @@ def test_a_gate_opens_a_url_and_changes_it_by_its_control(tmp_path: Path) -> Non
     assert not gate.is_on("banner", ADA)
     assert "there is no such file; flaggate apply makes it" in str(gate.health().problem)
     assert list(tmp_path.iterdir()) == [], "an app that only asks makes no store"
-    bring(open_store(url))
+    with closing(open_store(url)) as store:
+        bring(store)
     gate.refresh()
     gate.control.act(Verb.ON, "banner", actor="owner@example.com")
     gate.refresh()
