@@ -193,7 +193,11 @@ class SqlStore:
         connection = sqlite3.connect(
             self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
-        connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
+        try:
+            connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
+        except sqlite3.Error:
+            connection.close()
+            raise
         self._connection = connection
         return connection
 
