@@ -51,7 +51,7 @@ def test_what_cannot_be_encoded_is_escaped(folder: Path, encoding: str, shown: b
 def test_output_that_cannot_be_written(folder: Path, command: str) -> None:
     done = shell(f"{{it}} {command} > /dev/full", folder)
     assert done.returncode == 5
-    assert done.stderr.startswith(b"done, but the output could not be written: ")
+    assert b"the output could not be written: " in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

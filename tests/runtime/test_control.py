@@ -351,6 +351,16 @@ def test_a_flag_whose_plan_nobody_can_read_is_killed_all_the_same(store: Store) 
         act(store, Verb.UNKILL)
 
 
+@pytest.mark.parametrize("rollout", [{"status": "shadow", "deputies": []}, None, "text"])
+def test_a_flag_of_which_nobody_can_read_anything_is_killed_all_the_same(store: Store, rollout: Any) -> None:
+    store.commit([Write("flag", "odd", 0, {"flag": 1, "rollout": rollout})], [])
+    assert act(store, Verb.KILL, "odd").event is not None
+    row = store.get("flag", "odd")
+    assert row is not None
+    kept = rollout if isinstance(rollout, dict) else {}
+    assert row.document == {"flag": 1, "rollout": {**kept, "killed": True}}
+
+
 class BusyStore(MemoryStore):
     """Somebody else is writing when one of the next commits comes."""
 

@@ -223,6 +223,15 @@ def test_prune_does_not_forget_a_kill(store: Store) -> None:
     assert read_flag(store, "checkout").rollout.killed
 
 
+def test_a_killed_flag_that_is_completed_may_go(store: Store) -> None:
+    """To unkill it first would let everybody in."""
+    apply(store, CHECKOUT)
+    for verb in (*TO_THE_WATCH, Verb.COMPLETE, Verb.KILL):
+        act(store, verb)
+    apply(store, "", prune=True)
+    assert store.get("flag", "checkout") is None
+
+
 def test_prune_and_an_apply_that_asks_the_same_segment_do_not_both_win(store: Store) -> None:
     """Neither writes a row of the other's, and together they would leave a flag without its segment."""
     segment = '[segments.vip]\nunit = "user"\nmembers = ["u-1"]\n'

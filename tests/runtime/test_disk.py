@@ -214,6 +214,55 @@ def test_a_copy_of_something_newer_stays(store: SqlStore, kept: Path) -> None:
     assert DiskCopy(kept.parent).load() == Changes(1, ())
 
 
+def test_a_store_that_was_set_back_in_place_takes_its_copy_along(
+    store: SqlStore, open_gate: OpenGate, kept: Path, tmp_path: Path
+) -> None:
+    """The same file and identity at an older revision: what is decided from there on is on disk too."""
+    path = store.url.removeprefix("sqlite:///")
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(tmp_path / "backup.db")) as copy:
+        source.backup(copy)
+    gate = open_gate(store)
+    for verb in (Verb.OFF, Verb.ON, Verb.OFF, Verb.ON):
+        turn(store, verb, "banner")
+    gate.refresh()
+    with closing(sqlite3.connect(tmp_path / "backup.db")) as source, closing(sqlite3.connect(path)) as copy:
+        source.backup(copy)
+    gate.refresh()
+    turn(store, Verb.KILL, "banner")
+    gate.refresh()
+    lose(store)
+    assert restarted(store, open_gate, create=False).decide("banner", ADA).reason == "killed"
+
+
+def test_a_copy_that_the_disk_did_not_take_is_written_later(
+    store: SqlStore, open_gate: OpenGate, kept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = open_gate(store)
+    gate.refresh()
+    with monkeypatch.context() as full:
+        full.setattr(DiskCopy, "save", _disk_full)
+        turn(store, Verb.KILL, "banner")
+        gate.refresh()
+    for _ in range(60):
+        gate.refresh()
+    lose(store)
+    assert restarted(store, open_gate, create=False).decide("banner", ADA).reason == "killed"
+
+
+def _disk_full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("words", ["", "# only a remark"])
+def test_an_off_file_without_a_name_is_said(store: SqlStore, open_gate: OpenGate, kept: Path, words: str) -> None:
+    (kept.parent / "off").write_text(words)
+    gate = open_gate(store)
+    for _ in range(2):
+        gate.refresh()
+        assert "the off file names no flag: everything is off here" in str(gate.health().problem)
+    assert "banner" in turned_off(gate)
+
+
 def test_another_store_put_in_its_place_is_taken_over_whole(store: SqlStore, open_gate: OpenGate) -> None:
     """Also at the same revision, as a backup is that went on elsewhere."""
     put_aside = Path(store.url.removeprefix("sqlite:///")).with_name("backup.db")

@@ -235,6 +235,24 @@ def test_without_threads_to_be_had_it_answers_from_the_store(
     assert gate.health().problem is None
 
 
+def test_without_threads_a_question_on_an_event_loop_looks_too(
+    unreliable: UnreliableStore, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threading.Thread, "start", _no_thread)
+    gate = open_gate(unreliable, background=True)
+
+    async def on_the_loop() -> None:
+        assert gate.is_on("banner", ADA)
+        turn(unreliable, Verb.KILL, "banner")
+        until(lambda: not gate.is_on("banner", ADA), "the kill is seen")
+
+    asyncio.run(on_the_loop())
+
+
+def _no_thread(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 # --- the first question ---------------------------------------------------------------------
 
 

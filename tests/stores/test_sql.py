@@ -110,6 +110,32 @@ def test_a_relative_path_stays_where_it_was_named(tmp_path: Path, monkeypatch: p
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+def test_a_link_to_another_file_is_followed(tmp_path: Path) -> None:
+    """The link is the name that people know; the off file is looked for beside it."""
+    for name in ("one", "two"):
+        with closing(_store(tmp_path / f"{name}.db")) as store:
+            _add(store, name)
+    link = tmp_path / "flags.db"
+    link.symlink_to("one.db")
+    with closing(_store(link)) as store:
+        assert _names(store) == {"one"}
+        (tmp_path / "next.db").symlink_to("two.db")
+        (tmp_path / "next.db").replace(link)
+        assert _names(store) == {"two"}
+        assert store.directory == f"{link}.flaggate"
+
+
+def test_a_folder_that_has_gone_is_no_place_for_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(StoreError, match="give an absolute path"):
+        SqlStore("sqlite:///flags.db")
+
+
 def test_a_store_restored_from_a_backup_is_followed(path: Path, tmp_path: Path) -> None:
     """A process that had the old file open must not answer from a file that nobody else can see."""
     with closing(_store(path)) as store:

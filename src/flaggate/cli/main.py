@@ -108,7 +108,8 @@ def run(args: Sequence[str]) -> int:
     except (OutputError, OSError) as error:  # OSError: help, which click prints itself
         if not isinstance(error.__cause__, BrokenPipeError):  # `| head` has seen enough
             with _AS_FAR_AS_IT_GOES:
-                line(f"done, but the output could not be written: {error}", err=True)
+                done = "done, but " if isinstance(error, OutputError) else ""
+                line(f"{done}the output could not be written: {error}", err=True)
         return NOT_WRITTEN
     return result if isinstance(result, int) else DONE
 

@@ -114,15 +114,17 @@ class Control:
         row = flag_row(self.store, name)
         if act.verb not in _MUST_WIN and expected_version is not None and expected_version != row.version:
             raise ConflictError(self.store.url, "flag", name, expected=expected_version, found=row.version)
-        flag, rollout = _flag_for(act.verb, row), rollout_of(row)
+        flag, rollout = _read_for(act, row)
         moved = move(flag, rollout, act)
         if moved is None:
             return Outcome(flag, rollout, None)
-        rollout, event = moved
+        after, event = moved
         document = dict(row.document or {})
-        document["rollout"] = {**document["rollout"], **rollout_to_json(rollout)}
+        kept = document.get("rollout")
+        changed = {key: value for key, value in (event.after or {}).items() if value != (event.before or {})[key]}
+        document["rollout"] = {**(kept if isinstance(kept, dict) else {}), **changed}
         revision = self.store.commit([Write("flag", name, row.version, document)], [event])
-        return Outcome(flag, rollout, event, revision)
+        return Outcome(flag, after, event, revision)
 
     def apply(
         self,
@@ -170,7 +172,7 @@ class Control:
     def applied_fingerprint(self) -> str | None:
         """The fingerprint of the file that was applied last."""
         row = self.store.get("definitions", DEFINITIONS_ROW)
-        found: str | None = None if row is None or row.document is None else row.document["fingerprint"]
+        found: str | None = None if row is None or row.document is None else row.document.get("fingerprint")
         return found
 
     def _overtaken(self, kind: str, name: str, seen: int) -> OvertakenError:
@@ -187,14 +189,19 @@ class Control:
         return OvertakenError(name, events[max(0, len(events) - count) :])
 
 
-def _flag_for(verb: Verb, row: Row) -> Flag:
-    """The flag of a row. A kill asks nothing of the plan, and is not stopped by one that cannot be read."""
+def _read_for(act: Act, row: Row) -> tuple[Flag, Rollout]:
+    """The flag of a row and where it stands. A kill needs neither, and is stopped by nothing that cannot be read."""
     try:
-        return record_of(row).flag
+        record = record_of(row)
+        return record.flag, record.rollout
     except UnreadableError:
-        if verb is Verb.KILL:
-            return Flag(row.name, description="", owner="")
-        raise
+        if act.verb is not Verb.KILL:
+            raise
+    flag = Flag(row.name, description="", owner="")
+    try:
+        return flag, rollout_of(row)
+    except UnreadableError:
+        return flag, born(flag, act.at)
 
 
 class _Plan:
@@ -290,7 +297,7 @@ class _Plan:
     def add_fingerprint(self, fingerprint: str | None) -> None:
         """Note which file was applied. Every apply writes this row, so that of two at once only one wins."""
         row = self.rows.get(("definitions", DEFINITIONS_ROW))
-        known = None if row is None or row.document is None else row.document["fingerprint"]
+        known = None if row is None or row.document is None else row.document.get("fingerprint")
         if self.writes or fingerprint not in (None, known):
             document = {"fingerprint": known if fingerprint is None else fingerprint}
             self.writes.append(Write("definitions", DEFINITIONS_ROW, row.version if row else 0, document))
@@ -305,8 +312,8 @@ def _prune_refusal(record: Record) -> str | None:
     if status not in _PRUNABLE:
         first = "roll it back or complete it" if record.flag.stages else "turn it off first"
         return f"{status.replace('_', ' ')} and cannot be pruned; {first}"
-    if record.rollout.killed:  # declared again, it would have forgotten
-        return "killed and cannot be pruned; unkill it first"
+    if record.rollout.killed and status is not Status.COMPLETED:  # declared again, it would have forgotten
+        return "killed and cannot be pruned; unkill it first"  # which lets nobody in; it would where it is completed
     return None
 
 

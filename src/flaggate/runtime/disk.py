@@ -26,10 +26,19 @@ class DiskCopy:
     def __init__(self, directory: Path) -> None:
         self.path = directory / "snapshot.json"
 
-    def save(self, identity: str, changes: Changes) -> None:
-        """Write all rows, whole or not at all; not over a newer copy of the same store. Raises OSError."""
-        if self._newest(identity) > changes.revision:
-            return  # another process saw more: a kill that is on disk stays there
+    def save(self, identity: str, changes: Changes, *, is_whole: bool = False) -> None:
+        """Write all rows, whole or not at all.
+
+        Args:
+            identity: Which store they are of. Over a newer copy of the same one nothing is written: another
+                process saw more, and a kill that is on disk stays there.
+            is_whole: The store was just read from its beginning: it may have been set back, and knows better.
+
+        Raises:
+            OSError: The disk does not take it.
+        """
+        if not is_whole and self._newest(identity) > changes.revision:
+            return
         head = {"format": _FORMAT, "store": identity, "revision": changes.revision}
         rows = [[row.kind, row.name, row.version, row.document] for row in changes.rows]
         # By the umask, as the store beside it: another user's processes look for the `off` file here too.
@@ -81,12 +90,13 @@ class OffSwitch:
         """What is wrong with what says "off": nobody can read it, or it holds no name."""
         self._stamp: tuple[int, ...] | None = None
         self._from_file: frozenset[str] = frozenset()
+        self._file_problem: str | None = None
 
     def names(self) -> frozenset[str]:
         """The flags that are off in this process, `*` for all; one stat, and a read where the file changed."""
-        self.problem = None
         if self.path is not None:
             self._look(self.path)
+        self.problem = self._file_problem
         names = self._from_file | _words(os.environ.get("FLAGGATE_OFF", ""))
         odd = sorted(name for name in names if not re.fullmatch(_NAME, name))
         if odd:
@@ -100,20 +110,29 @@ class OffSwitch:
         try:
             found = path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            self._from_file, self._stamp = frozenset(), None
+            self._from_file, self._stamp, self._file_problem = frozenset(), None, None
             return
         except OSError as error:  # a directory that this user may not enter is no wish to turn everything off
-            self.problem = f"nobody can tell whether there is an off file: {error}"
+            self._file_problem = f"nobody can tell whether there is an off file: {error}"
             return
         stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
         if stamp != self._stamp:
+            self._file_problem = None
             try:
-                if not stat.S_ISREG(found.st_mode):  # reading a pipe could wait for ever
-                    raise ValueError("no regular file")
-                self._from_file = _words(path.read_text(encoding="utf-8-sig")) or frozenset({EVERYTHING})
-                self._stamp = stamp
-            except (OSError, ValueError):
-                self._from_file, self._stamp = frozenset({EVERYTHING}), None
+                self._from_file, self._stamp = self._read(path, found.st_mode), stamp
+            except (OSError, ValueError) as error:
+                self._off_without_names(f"cannot be read ({error})")
+            if not self._from_file:
+                self._off_without_names("names no flag")
+
+    def _read(self, path: Path, mode: int) -> frozenset[str]:
+        if not stat.S_ISREG(mode):  # reading a pipe could wait for ever
+            raise ValueError("it is no regular file")
+        return _words(path.read_text(encoding="utf-8-sig"))
+
+    def _off_without_names(self, why: str) -> None:
+        self._from_file = frozenset({EVERYTHING})
+        self._file_problem = f"the off file {why}: everything is off here"
 
 
 def _words(text: str) -> frozenset[str]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from contextvars import ContextVar
+from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flaggate.decide.context import NOBODY, Context
@@ -77,6 +78,8 @@ class Gate:
         self._decide: Mapping[str, Callable[[Context], Decision]] = {}
         self._keeper: Keeper | None = None
         self._no_thread: str | None = None
+        self._looked_at = 0.0
+        self._is_starting = False
         self._is_begun = False
         self._is_pull_held = False
         self._make_locks()
@@ -251,8 +254,9 @@ class Gate:
         """The first question of a process starts the keeper and waits for it, but not on an event loop."""
         is_kept_up = self._is_closed or self._start_keeper() or not self._background
         if not self._is_closed:
-            if self._keeper is None and not (self._is_ready.is_set() and (is_kept_up or _is_on_event_loop())):
-                self.pull()
+            if self._keeper is None:
+                if not self._is_ready.is_set() or (not is_kept_up and self._is_time_to_look()):
+                    self.pull()
             elif not _is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
                 self._say_once(f"{self.store.url} has not answered yet; answering from what is known")
         known = None if self._is_ready.is_set() else self._puller.without_store()
@@ -265,14 +269,25 @@ class Gate:
             assert self._snapshot is not None  # published here, or by the pull that is ready
             return self._snapshot
 
+    def _is_time_to_look(self) -> bool:
+        """Without a thread a question looks itself, but no more often than the thread would."""
+        is_time = monotonic() - self._looked_at >= self.store.poll_seconds
+        if is_time:
+            self._looked_at = monotonic()
+        return is_time
+
     def _start_keeper(self) -> bool:
         """Whether a keeper runs now."""
         if not self._background:
             return False
         try:
             with self._begin_lock:
-                if self._keeper is None:
-                    self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+                if self._keeper is None and not self._is_starting:
+                    self._is_starting = True  # a signal handler that asks now is not to start another
+                    try:
+                        self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+                    finally:
+                        self._is_starting = False
             self._no_thread = None
         except RuntimeError as error:  # no thread is to be had: too many, or the interpreter ends
             self._no_thread = f"no thread keeps the flags up to date: {error}"

@@ -15,6 +15,8 @@ from flaggate.stores.base import Store
 
 __all__ = ["Puller"]
 
+_ROUNDS_BETWEEN_TRIES = 50  # to write the copy, where the disk does not take it
+
 
 class Puller:
     """Pulls snapshots from one store, and applies the definitions file on the way.
@@ -51,6 +53,9 @@ class Puller:
         """Whether the snapshot came from the store, in this process."""
         self._kept = "", -1
         """Store and revision of the copy on disk, as far as this process wrote it."""
+        self._is_whole = False
+        """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
+        self._rounds_to_wait = 0
 
     def pull(self) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`."""
@@ -84,12 +89,17 @@ class Puller:
         what = self._identity, self.snapshot.revision
         if self._copy is None or not self._is_fresh or self._kept == what:
             return
-        self._kept = what
+        if self._rounds_to_wait:
+            self._rounds_to_wait -= 1
+            return
         self._copy_problem = None
         try:
-            self._copy.save(self._identity, self.snapshot.changes())
+            self._copy.save(self._identity, self.snapshot.changes(), is_whole=self._is_whole)
         except OSError as error:
             self._copy_problem = f"no copy of the flags on this disk: {error}"
+            self._rounds_to_wait = _ROUNDS_BETWEEN_TRIES
+        else:
+            self._kept, self._is_whole = what, False
         self._say_what_is_new()
 
     def forked(self) -> None:
@@ -118,6 +128,7 @@ class Puller:
         if not is_same or revision < snapshot.revision:
             # Another store stands in its place (restored, made anew), or all we have is a copy of it.
             snapshot = Snapshot(off=snapshot.off)
+            self._is_whole = True
         self.snapshot = snapshot.updated(self._store.changes(since=snapshot.revision))
         self._identity, self._is_fresh = self._store.identity, True
 

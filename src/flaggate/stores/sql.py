@@ -14,6 +14,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -90,7 +91,12 @@ class SqlStore:
         self.url = parsed.render_as_string(hide_password=True)
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise StoreError(without_password(url), f"this names no file; {_FORM}")
-        self._path = Path(parsed.database).resolve()  # where SQLite keeps its WAL, too
+        try:
+            self._path = Path(parsed.database).absolute()
+        except OSError as error:
+            raise StoreError(
+                self.url, f"the folder that this runs in has gone ({error}); give an absolute path"
+            ) from error
         self.directory: str | None = f"{self._path}.flaggate"
         self._create = create
         self._busy_seconds = busy_seconds
@@ -227,8 +233,7 @@ class SqlStore:
             has_tables = sa.inspect(connection).has_table(_meta.name)
         if not has_tables and not self._create:
             raise StoreError(self.url, "there is no flaggate store in this file; flaggate apply makes it")
-        assert self._connection is not None  # the engine made it
-        self._connection.execute("PRAGMA journal_mode=WAL")  # not before: the file may be somebody else's
+        self._use_wal()  # not before: the file may be somebody else's
         if not has_tables:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
                 if not sa.inspect(connection).has_table(_meta.name):  # nobody else was faster
@@ -243,6 +248,18 @@ class SqlStore:
             raise StoreError(
                 self.url, f"its schema is version {found}, this flaggate knows {SCHEMA_VERSION}; use the newer flaggate"
             )
+
+    def _use_wal(self) -> None:
+        assert self._connection is not None  # the engine made it
+        deadline = time.monotonic() + self._busy_seconds
+        while self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            try:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                # For this SQLite does not wait, and others who make the same file do it just now.
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     @contextmanager
     def _transaction(self, begin: str = "BEGIN") -> Iterator[sa.Connection]:
