@@ -210,6 +210,8 @@ def test_a_copy_of_something_newer_stays(store: SqlStore, kept: Path) -> None:
     DiskCopy(kept.parent).save(store.identity, Changes(9, ()))
     DiskCopy(kept.parent).save(store.identity, Changes(8, ()))
     assert DiskCopy(kept.parent).load() == Changes(9, ())
+    DiskCopy(kept.parent / "elsewhere").save(store.identity, Changes(1, ()))
+    assert DiskCopy(kept.parent / "elsewhere").load() == Changes(1, ())
     DiskCopy(kept.parent).save("another store", Changes(1, ()))
     assert DiskCopy(kept.parent).load() == Changes(1, ())
 

@@ -31,7 +31,7 @@ FULL_SHARE: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A metric and its limit; see GUARDS in the docs for how it is judged."""
+    """A metric and its limit. Declared here; nothing judges it yet."""
 
     metric: Literal["errors", "slow"]
     limit: Decimal | None = None
