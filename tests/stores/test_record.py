@@ -11,7 +11,7 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Status, born
 from flaggate.stores.base import Row, Write
 from flaggate.stores.memory import MemoryStore
-from flaggate.stores.record import document_of, read_flag, record_of, records_of, segment_of, segment_write
+from flaggate.stores.record import document_of, read_flag, record_of, segment_of, segment_write
 from tests.seed import SEED
 
 AT = datetime(2026, 3, 2, 9, 0, 0, 123_456, tzinfo=UTC)
@@ -35,15 +35,6 @@ def test_a_segment_reads_what_it_wrote() -> None:
         write = segment_write(segment, 3)
         assert (write.kind, write.name, write.expected) == ("segment", segment.name, 3)
         assert segment_of(Row("segment", segment.name, 4, write.document)) == segment
-
-
-def test_records_are_the_flags_that_are_there_by_name() -> None:
-    """No segment, nothing that was removed."""
-    store = MemoryStore()
-    document = document_of(FLAG, ROLLOUT)
-    store.commit([Write("flag", name, 0, document) for name in ("gone", "b", "a")], [])
-    store.commit([Write("flag", "gone", 1, None), Write("segment", "s", 0, {"audience": {"staff": True}})], [])
-    assert list(records_of(store)) == ["a", "b"]
 
 
 def test_a_flag_that_is_not_there_is_told_with_the_closest_one() -> None:

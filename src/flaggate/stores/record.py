@@ -14,7 +14,7 @@ from flaggate.flags.model import Flag, Segment
 from flaggate.rollout.state import Rollout, rollout_from_json, rollout_to_json
 from flaggate.stores.base import Row, Store, Write
 
-__all__ = ["Record", "flag_row", "read_flag", "record_of", "records_of", "rollout_of", "segment_of", "segment_write"]
+__all__ = ["Record", "flag_row", "read_flag", "record_of", "rollout_of", "segment_of", "segment_write"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,6 @@ def _readable(row: Row) -> Iterator[None]:
 def segment_write(segment: Segment, version: int) -> Write:
     """The write that puts the segment in place of the one at that version."""
     return Write("segment", segment.name, version, segment_to_json(segment))
-
-
-def records_of(store: Store) -> dict[str, Record]:
-    """Every flag of the store by name, sorted."""
-    rows = (row for row in store.changes().rows if row.kind == "flag" and row.document is not None)
-    return {row.name: record_of(row) for row in sorted(rows, key=lambda row: row.name)}
 
 
 def flag_row(store: Store, name: str) -> Row:
