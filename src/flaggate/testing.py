@@ -9,11 +9,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from flaggate.errors import ConflictError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Row, Store, Write
+from flaggate.stores.base import Arm, Count, Report, Row, Store, Write
 
 __all__ = ["StoreContract"]
 
@@ -44,6 +45,7 @@ class StoreContract:
         assert store.changes().rows == ()
         assert store.get("flag", "a") is None
         assert store.history() == []
+        assert store.counts() == store.counts("a") == []
 
     def test_a_row_comes_back_as_it_was_written(self, store: Store) -> None:
         """Text of any script, numbers, nesting and null are equal after the journey."""
@@ -152,25 +154,15 @@ class StoreContract:
         store.commit([Write("flag", "a", 0, {"n": 0})], [])
         everyone = threading.Barrier(4)
         wins: list[int] = []
-        failures: list[BaseException] = []
 
         def race() -> None:
-            try:
-                for _ in range(25):
-                    row = store.get("flag", "a")
-                    everyone.wait()
-                    wins.extend(_increment(store, row))
-                    everyone.wait()
-            except BaseException as error:
-                failures.append(error)
-                everyone.abort()
+            for _ in range(25):
+                row = store.get("flag", "a")
+                everyone.wait()
+                wins.extend(_increment(store, row))
+                everyone.wait()
 
-        threads = [threading.Thread(target=race) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert failures == []
+        assert _failures(everyone, [race] * 4) == []
         assert wins == list(range(1, 26))
         assert store.get("flag", "a") == Row("flag", "a", 26, {"n": 25})
         assert [event.after for event in store.history()] == [{"n": n} for n in wins]
@@ -205,6 +197,63 @@ class StoreContract:
         assert _verbs(store.history("a", after=ids[0], limit=1)) == ["4"]
         assert store.history(after=ids[-1]) == []
 
+    # --- counts -----------------------------------------------------------------------------
+
+    def test_counts_are_summed_by_flag_attempt_stage_and_arm(self, store: Store) -> None:
+        """Over all processes and reports, and histograms edge by edge; in this order."""
+        others = [_count("b", 1, 2, "control"), _count("b", 1, 2, "off"), _count("b", 1, 10), _count("b", 2, 0)]
+        store.add_counts(Report("one", 1, (Count("b", 1, 2, "on", 9, 1, {"1.2": 4, "10": 5}), _count("a"))))
+        store.add_counts(Report("one", 2, (others[2], Count("b", 1, 2, "on", 4, 2, {"10": 3, "inf": 1}), others[3])))
+        store.add_counts(Report("two", 1, (others[1], Count("b", 1, 2, "on", 2**40, 0, {"10": 1}), others[0])))
+        total = Count("b", 1, 2, "on", 13 + 2**40, 3, {"1.2": 4, "10": 9, "inf": 1})
+        assert store.counts("b") == [*others[:2], total, *others[2:]]
+        assert store.counts() == [_count("a"), *store.counts("b")]
+        assert store.counts("nobody") == []
+
+    def test_a_report_is_added_once(self, store: Store) -> None:
+        """A process repeats what was not confirmed to it, and may overtake itself; numbers may be left out."""
+        seen = []
+        for process, sequence in zip("pppppqpqq", (1, 1, 3, 3, 2, 2, 1, 1, 3), strict=True):
+            store.add_counts(Report(process, sequence, (_count("a"),)))
+            seen.append(sum(count.requests for count in store.counts()))
+        assert seen == [1, 1, 2, 2, 2, 3, 3, 3, 4]
+
+    def test_counting_changes_neither_the_revision_nor_a_version(self, store: Store) -> None:
+        """Nor does a commit change the counts."""
+        store.commit([Write("flag", "a", 0, {})], [_event("a")])
+        before = store.revision(), store.changes(), store.history()
+        store.add_counts(Report("p", 1, (_count("a"),)))
+        assert (store.revision(), store.changes(), store.history()) == before
+        store.commit([Write("flag", "a", 1, {})], [])
+        assert store.counts() == [_count("a")]
+
+    def test_what_was_counted_is_nobody_elses_to_change(self, store: Store) -> None:
+        histogram = {"10": 1}
+        store.add_counts(Report("p", 1, (Count("a", 1, 1, "on", 1, 0, histogram),)))
+        histogram["10"] = 99
+        store.counts()[0].histogram["10"] = 99  # type: ignore[index]  # a Mapping; but who is to stop it
+        assert store.counts()[0].histogram == {"10": 1}
+
+    def test_counts_added_by_threads_at_once_are_all_there(self, store: Store) -> None:
+        """Also of threads that are the same process and repeat themselves."""
+        everyone = threading.Barrier(4)
+
+        def add(process: str) -> None:
+            everyone.wait()
+            for sequence in (1, 1, 2, 3, 3, 4, 5, 6, 7, 8, 8, 9, 10):
+                store.add_counts(Report(process, sequence, (_count("a"), _count("b"))))
+
+        assert _failures(everyone, [partial(add, process) for process in "ppqr"]) == []
+        assert store.counts() == [Count(flag, 1, 1, "on", 30, 0, {"10": 30}) for flag in "ab"]
+
+    def test_a_flag_that_is_removed_takes_its_counts_along(self, store: Store) -> None:
+        """Made anew it begins at attempt 0 again: what an older one counted is not its own."""
+        store.commit([Write("flag", "a", 0, {}), Write("flag", "b", 0, {}), Write("segment", "b", 0, {})], [])
+        counts = Count("a", 1, 1, "on", 1, 0, {}), Count("b", 1, 1, "on", 1, 0, {})
+        store.add_counts(Report("p", 1, counts))
+        store.commit([Write("flag", "a", 1, None), Write("segment", "b", 1, None)], [])
+        assert store.counts() == [counts[1]]
+
     # --- processes --------------------------------------------------------------------------
 
     def test_a_closed_store_can_be_used_again(self, store: Store) -> None:
@@ -229,6 +278,20 @@ class StoreContract:
         _increment(store, store.get("flag", "a"))
         assert _document(store, "a") == {"n": 2}
 
+    def test_parent_and_child_both_count_after_a_fork(self, store: Store) -> None:
+        if not hasattr(os, "fork"):
+            return
+        store.add_counts(Report("parent", 1, (_count("a"),)))
+
+        def child() -> bool:
+            for process in ("child", "parent"):
+                store.add_counts(Report(process, 1, (_count("a"),)))
+            return [count.requests for count in store.counts()] == [2]
+
+        assert _succeeds_in_child(store, child)
+        store.add_counts(Report("parent", 2, (_count("b"),)))
+        assert store.counts("b") == [_count("b")]
+
     def test_a_fork_while_another_thread_writes(self, store: Store) -> None:
         """The child has no such thread, and must not wait for what it held."""
         if not hasattr(os, "fork"):
@@ -251,6 +314,11 @@ class StoreContract:
         row = store.get("flag", "a")
         assert row is not None
         assert row.document == {"n": row.version - 1}
+
+
+def _count(flag: str, attempt: int = 1, stage: int = 1, arm: Arm = "on") -> Count:
+    """One request."""
+    return Count(flag, attempt, stage, arm, 1, 0, {"10": 1})
 
 
 def _event(name: str, verb: str = "apply") -> Event:
@@ -285,6 +353,25 @@ def _increment(store: Store, row: Row | None) -> list[int]:
     except ConflictError:
         return []
     return [number]
+
+
+def _failures(everyone: threading.Barrier, works: Sequence[Callable[[], None]]) -> list[BaseException]:
+    """Do all of it at once, each in a thread. Returns what was raised; then nobody waits for the others any more."""
+    failures: list[BaseException] = []
+
+    def do(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:
+            failures.append(error)
+            everyone.abort()
+
+    threads = [threading.Thread(target=do, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return failures
 
 
 def _succeeds_in_child(store: Store, question: Callable[[], bool]) -> bool:

@@ -166,6 +166,7 @@ def test_status_of_one_has_everything(terminal: Terminal, write: Callable[[str],
         "  waits for unkill",
         "  legal now pause, rollback, unkill, owner accept, owner set, owner away",
         "  last      NOW owner@example.com owner away",
+        "no request was counted in this stage yet",
     ]
 
 

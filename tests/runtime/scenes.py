@@ -18,7 +18,8 @@ from typing import Any
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.control import Applied, Control, Outcome
-from flaggate.stores.base import Changes, Kind, Row, Store, Write
+from flaggate.runtime.gate import Gate
+from flaggate.stores.base import Arm, Changes, Count, Kind, Report, Row, Store, Write
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -85,6 +86,13 @@ def put(store: Store, kind: Kind, name: str, document: dict[str, Any]) -> None:
     store.commit([Write(kind, name, 0 if row is None else row.version, document)], [])
 
 
+def seen(gate: Gate) -> dict[tuple[str, int, int, Arm], tuple[int, int]]:
+    """Requests and errors that were counted so far, by flag, attempt, stage and arm."""
+    gate.flush()
+    counts = gate.store.counts()
+    return {(count.flag, count.attempt, count.stage, count.arm): (count.requests, count.errors) for count in counts}
+
+
 def run(directory: Path, script: str, *arguments: object, **environment: str) -> str:
     """Run a script in an interpreter of its own and return what it printed; it must end well, and say nothing else."""
     path = directory / "script.py"
@@ -145,6 +153,10 @@ class UnreliableStore:
         self.asked = threading.Event()
         self.before_commit: Callable[[], object] | None = None
         """Called once, just before the next commit."""
+        self.after_counts: Callable[[], object] | None = None
+        """Called once, just after the next counts were added."""
+        self.reports: list[Report] = []
+        """All that were handed over, taken or not."""
 
     def _pass(self) -> Store:
         self.asked.set()
@@ -170,6 +182,16 @@ class UnreliableStore:
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         return self._pass().history(name, limit=limit, after=after)
+
+    def add_counts(self, report: Report) -> None:
+        self.reports.append(report)
+        self._pass().add_counts(report)
+        after, self.after_counts = self.after_counts, None
+        if after is not None:
+            after()
+
+    def counts(self, flag: str | None = None) -> list[Count]:
+        return self._pass().counts(flag)
 
     def before_fork(self) -> None:
         self.inner.before_fork()

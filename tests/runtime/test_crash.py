@@ -5,6 +5,7 @@ import shutil
 import signal
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from sqlalchemy.pool import Pool  # noqa: TID251
 
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
-from flaggate.stores.base import Changes, Store
+from flaggate.stores.base import Changes, Count, Report, Store
 from flaggate.stores.record import read_flag
 from flaggate.stores.sql import SqlStore
 from tests.runtime.control_plans import BANNER, CHECKOUT, OWNER, VIP, act, apply, control_of, everything
 from tests.runtime.race_agreement import assert_state_and_events_agree
+from tests.stores import version_1
 from tests.stores.children import fork, wait
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks what it kills")
@@ -135,3 +137,43 @@ def test_a_crash_while_the_file_is_made(tmp_path: Path) -> None:
         assert_state_and_events_agree(store)
     assert seen == [0] * (len(seen) - 1) + [1]
     assert len(seen) > 10
+
+
+def test_a_crash_while_counts_are_added(tmp_path: Path) -> None:
+    """All of a report or nothing of it; and repeated, as by a process that was not told, it is there once."""
+    path = tmp_path / "flags.db"
+    before = _prepare(path)
+    first = (Count("checkout", 1, 1, "on", 1, 0, {"10": 1}), Count("checkout", 1, 1, "off", 2, 1, {"10": 2}))
+    second = (*first, Count("banner", 0, 0, "on", 3, 0, {"inf": 3}))
+    with closing(SqlStore(f"sqlite:///{path}")) as store:
+        store.add_counts(Report("p", 1, first))
+        counts = [store.counts()]
+    shutil.copy(path, tmp_path / "done.db")
+    with closing(SqlStore(f"sqlite:///{tmp_path}/done.db")) as done:
+        done.add_counts(Report("p", 2, second))
+        counts.append(done.counts())
+    seen = []
+    for store in _crashes(path, lambda store: store.add_counts(Report("p", 2, second))):
+        seen.append(counts.index(store.counts()))
+        assert everything(store) == before
+        for sequence in (2, 1):
+            store.add_counts(Report("p", sequence, second))
+            assert store.counts() == counts[1]
+    assert seen == [0] * (len(seen) - 1) + [1]
+    assert len(seen) > 8
+
+
+def test_a_crash_while_an_older_file_gets_its_counts(tmp_path: Path) -> None:
+    """Whoever comes next makes what is missing, and nothing is lost."""
+    path = tmp_path / "flags.db"
+    version_1.make(path)
+    seen = []
+    for store in _crashes(path, lambda store: store.counts()):
+        with closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as raw:
+            tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            seen.append((raw.execute("SELECT schema_version FROM flaggate_meta").fetchone()[0], len(tables)))
+        assert store.counts() == []
+        assert [(row.name, row.version) for row in store.changes().rows] == [("a", 3), ("gone", 2)]
+    assert set(seen) == {(1, 3), (2, 5)}
+    assert seen == sorted(seen)
+    assert len(seen) > 5

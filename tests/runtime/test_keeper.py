@@ -150,7 +150,7 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
         def __init__(self) -> None:
             self.count = 0
 
-        def pull(self) -> None:
+        def keep(self) -> None:
             self.count += 1
             if self.count == 1:
                 raise ZeroDivisionError("a mistake of ours")

@@ -29,6 +29,7 @@ def dotted(path: Path) -> str:
 
 
 def test_ten_thousand_decisions_make_no_query_and_open_no_file(store: SqlStore, tmp_path: Path) -> None:
+    """Python tells its auditors of much: a file, an import, code that is compiled. Of id() too, which goes nowhere."""
     bring(store, FLAGS + FRIENDS)
     for name in ("banner", "tiered", "friendly"):
         turn(store, Verb.ON, name)
@@ -44,7 +45,7 @@ asking, queries, events = threading.get_ident(), Counter(), Counter()
 is_watched = False
 
 def hook(event, _):
-    if is_watched and threading.get_ident() == asking:
+    if event != "builtins.id" and is_watched and threading.get_ident() == asking:
         events[event] += 1
 
 def ask(gate, times):

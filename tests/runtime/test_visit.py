@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from contextvars import ContextVar
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flaggate import Context, Decision, Gate
 from flaggate.rollout.state import Verb
-from flaggate.runtime.snapshot import Snapshot
 from flaggate.runtime.visit import Visit
 from flaggate.stores.memory import MemoryStore
 from tests.runtime.conftest import OpenGate
@@ -95,20 +95,23 @@ def test_identify_decides_again_only_what_reads_the_change(
 ) -> None:
     asked: list[str] = []
 
-    def decide(snapshot: Snapshot, name: str, context: Context) -> Decision:
-        asked.append(name)
-        return snapshot.decide[name](context)
+    def noting(name: str, decide: Callable[[Context], Decision]) -> Callable[[Context], Decision]:
+        def note_and_decide(context: Context) -> Decision:
+            asked.append(name)
+            return decide(context)
+
+        return note_and_decide
 
     first = Context("ada", tier="pro", attributes={"score": 2})
-    with site.visit(first) as visit:
-        snapshot = visit.snapshot
-    counted = Visit(snapshot, first, decide, ContextVar("visit", default=None))
-    answers = {name: counted.decide(name) for name in snapshot.entries}
+    snapshot = site.visit().snapshot
+    noted = {name: noting(name, decide) for name, decide in snapshot.decide.items()}
+    visit = Visit(site, replace(snapshot, decide=noted), first)
+    answers = {name: visit.decide(name) for name in snapshot.entries}
     asked.clear()
-    counted.identify(**change)
-    again = {name: counted.decide(name) for name in snapshot.entries}
+    visit.identify(**change)
+    again = {name: visit.decide(name) for name in snapshot.entries}
     assert set(asked) == decided_again
-    assert counted.context == first.replace(**change)
+    assert visit.context == first.replace(**change)
     assert all(again[name] is answers[name] for name in snapshot.entries if name not in decided_again)
 
 

@@ -3,11 +3,12 @@
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Kind, Row, Store, Write
+from flaggate.stores.base import Changes, Count, Kind, Report, Row, Store, Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.testing import StoreContract
 
@@ -56,6 +57,46 @@ class OldestFirst(MemoryStore):
         return super().history(name, limit=1_000, after=after)[:limit]
 
 
+class Gullible(MemoryStore):
+    """Adds whatever it is handed."""
+
+    def add_counts(self, report: Report) -> None:
+        self._reported.clear()
+        super().add_counts(report)
+
+
+class OneClock(MemoryStore):
+    """Takes the numbers of one process for another's."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(replace(report, process="everybody"))
+
+
+class LastHistogram(MemoryStore):
+    """Keeps the edges of the last report only."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(report)
+        for count in report.counts:
+            key = count.flag, count.attempt, count.stage, count.arm
+            self._counts[key] = replace(self._counts[key], histogram=count.histogram)
+
+
+class CommitsCounts(MemoryStore):
+    """Every flush makes every process read all flags again."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(report)
+        self.commit([], [])
+
+
+class SharedCounts(MemoryStore):
+    """Hands out the histograms that it keeps."""
+
+    def counts(self, flag: str | None = None) -> list[Count]:
+        return [self._counts[key] for key in sorted(self._counts)]
+
+
 CONTRACT = StoreContract()
 
 
@@ -69,6 +110,13 @@ CONTRACT = StoreContract()
         (Shared(), CONTRACT.test_what_is_stored_is_nobody_elses_to_change),
         (OldestFirst(), CONTRACT.test_history_is_the_newest_events_oldest_first),
         (OldestFirst(), CONTRACT.test_history_after_an_event_is_what_came_since),
+        (Gullible(), CONTRACT.test_a_report_is_added_once),
+        (Gullible(), CONTRACT.test_counts_added_by_threads_at_once_are_all_there),
+        (OneClock(), CONTRACT.test_a_report_is_added_once),
+        (OneClock(), CONTRACT.test_counts_are_summed_by_flag_attempt_stage_and_arm),
+        (LastHistogram(), CONTRACT.test_counts_are_summed_by_flag_attempt_stage_and_arm),
+        (CommitsCounts(), CONTRACT.test_counting_changes_neither_the_revision_nor_a_version),
+        (SharedCounts(), CONTRACT.test_what_was_counted_is_nobody_elses_to_change),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, MemoryStore) else value.__name__,
 )

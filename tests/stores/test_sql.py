@@ -229,10 +229,10 @@ def test_a_newer_schema_is_not_touched(path: Path) -> None:
     with closing(_store(path)) as store:
         _add(store, "a")
     with closing(sqlite3.connect(path)) as raw:
-        raw.execute("UPDATE flaggate_meta SET schema_version = 2")
+        raw.execute("UPDATE flaggate_meta SET schema_version = 3")
         raw.commit()
     error = _error_of(_store(path))
-    assert error.problem == "its schema is version 2, this flaggate knows 1; use the newer flaggate"
+    assert error.problem == "its schema is version 3, this flaggate knows 2; use the newer flaggate"
 
 
 def test_the_store_is_used_again_once_the_trouble_is_over(path: Path) -> None:

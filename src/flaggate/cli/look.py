@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from flaggate.cli.counts import counts_to_json, print_counts
 from flaggate.cli.off import OffHere, off_here
 from flaggate.cli.options import as_json, flag_argument, store_option, text
 from flaggate.cli.render import (
@@ -34,7 +35,7 @@ from flaggate.flags.model import Segment
 from flaggate.flags.place import show
 from flaggate.rollout.holds import declared_conditions
 from flaggate.rollout.state import Event, Status, Verb, current_stage, legal_verbs, rollout_to_json
-from flaggate.stores.base import Row, Store
+from flaggate.stores.base import Count, Row, Store
 from flaggate.stores.record import Record, flag_row, record_of, segment_of
 
 __all__ = ["explain", "history", "status"]
@@ -87,12 +88,15 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
     if flag is not None:
         row = flag_row(store, flag)
         record = record_of(row)
+        counts = store.counts(flag)
         if is_json:
-            print_json({flag: _status_json(row, off)})
+            print_json({flag: _status_json(row, off, counts)})
         else:
             _print_flag(record, store.history(flag, limit=_LOOKED_THROUGH))
+            print_counts(record.flag, record.rollout, counts)
     elif is_json:
-        print_json({row.name: _status_json(row, off) for row in rows})
+        counts = store.counts()
+        print_json({row.name: _status_json(row, off, counts) for row in rows})
     elif not rows:
         line(f"no flags in {store.url}; flaggate apply flags.toml brings them in")
     else:
@@ -108,8 +112,8 @@ def _cells(row: Row) -> Sequence[str]:
     return row.name, words, local_time(record.rollout.since), _answers(record), ", ".join(_waits_for(record))
 
 
-def _status_json(row: Row, off: OffHere) -> dict[str, Any]:
-    here = {"off_here": off.covers(row.name), "version": row.version}
+def _status_json(row: Row, off: OffHere, counts: Sequence[Count]) -> dict[str, Any]:
+    here = {"off_here": off.covers(row.name), "version": row.version, "counts": counts_to_json(counts, row.name)}
     try:
         record = record_of(row)
     except UnreadableError as error:

@@ -6,12 +6,11 @@ Importing this module is quick: what reads and compiles flags is imported at the
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import weakref
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -19,6 +18,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.runtime.keeper import Keeper
+from flaggate.runtime.meter import HANG_SECONDS, Meter
+from flaggate.runtime.process import is_on_event_loop, is_under_test_runner, watch
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
 
@@ -29,10 +30,13 @@ if TYPE_CHECKING:
     from flaggate.runtime.snapshot import Snapshot
     from flaggate.stores.base import Store
 
-__all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
+__all__ = ["FIRST_WAIT_SECONDS", "FLUSH_SECONDS", "Gate", "Health"]
 
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
+
+FLUSH_SECONDS: Final = 2.0
+"""How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
 
 _MOST_NAMES: Final = 1000
 """So many names are counted and said, whatever is asked: never a leak."""
@@ -45,7 +49,7 @@ class Health(NamedTuple):
     """Of the snapshot that answers; 0 = none was ever seen."""
     is_keeper_alive: bool
     problem: str | None
-    """What the last pull ran into; None = nothing."""
+    """What the last pull ran into, or why counts wait; None = nothing."""
     unknown: Mapping[str, int]
     """How often flags were asked that are not there."""
     faults: Mapping[str, int]
@@ -62,12 +66,19 @@ class Gate:
         definitions: str | os.PathLike[str] | None = None,
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self.store = store
+        self.meter = Meter(hang_seconds)
         self._definitions = definitions
-        self._directory = store.directory if directory is None else directory
-        self._background = not _is_under_test_runner() if background is None else background
-        self._visit: ContextVar[Visit | None] = ContextVar("flaggate_visit", default=None)
+        self.directory = store.directory if directory is None else directory
+        """Of what this process keeps on disk; None = nothing."""
+        self._background = not is_under_test_runner() if background is None else background
+        self.current: ContextVar[Visit | None] = ContextVar("flaggate_visit", default=None)
+        """The visit of this task or thread."""
+        self._upkeep: list[Callable[[], None]] = []
+        self._flushed_at = monotonic()
+        self._unflushed: str | None = None
         self._unknown: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
         self._said: set[str] = set()
@@ -80,10 +91,11 @@ class Gate:
         self._no_thread: str | None = None
         self._looked_at = 0.0
         self._is_starting = False
-        self._is_begun = False
+        self.ready: Snapshot | None = None
+        """The snapshot that answers, once the first question of this process was asked: from then on none waits."""
         self._is_pull_held = False
         self._make_locks()
-        _gates.add(self)
+        watch(self)
 
     @classmethod
     def open(
@@ -93,6 +105,7 @@ class Gate:
         definitions: str | os.PathLike[str] | None = None,
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
+        hang_seconds: float = HANG_SECONDS,
     ) -> Gate:
         """A gate on a store. Opens and starts nothing yet: that is for the first question.
 
@@ -103,13 +116,17 @@ class Gate:
                 None = where the store says.
             background: Whether to keep up in a thread. None = yes, except under a test runner;
                 without it, `refresh` takes over changes.
+            hang_seconds: A request whose response has not started by then counts as failed. Keep it below
+                the server's own time-out: a worker that is killed tells nothing.
 
         Raises:
             StoreError: for a URL that names no store.
         """
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
         opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
-        return cls(opened, definitions=definitions, directory=directory, background=background)
+        return cls(
+            opened, definitions=definitions, directory=directory, background=background, hang_seconds=hang_seconds
+        )
 
     @property
     def control(self) -> Control:
@@ -123,42 +140,43 @@ class Gate:
     def is_on(self, name: str, context: Context | None = None) -> bool:
         """Whether the flag is on for the context; without one, for the visit of this task or thread."""
         if context is None:
-            return self.decide(name).is_on
+            visit = self.current.get()
+            return self.decide(name, NOBODY).is_on if visit is None else visit.decide(name).is_on
         try:
             return self._is_on[name](context)
         except Exception:  # a flag that is not there, a rule that failed, or the first question
-            return self._from(self._begun(), name, context).is_on
+            return self.decided(self.begun(), name, context).is_on
 
     def decide(self, name: str, context: Context | None = None) -> Decision:
         """The decision with its reason; otherwise as `is_on`. Never raises."""
         if context is None:
-            visit = self._visit.get()
+            visit = self.current.get()
             if visit is not None:
                 return visit.decide(name)
             context = NOBODY
         try:
             return self._decide[name](context)
         except Exception:  # as in is_on
-            return self._from(self._begun(), name, context)
+            return self.decided(self.begun(), name, context)
 
     def decisions(self, context: Context | None = None) -> dict[str, Decision]:
         """The decisions of all flags, by name."""
-        visit = self._visit.get() if context is None else None
+        visit = self.current.get() if context is None else None
         if visit is not None:
-            return {name: visit.decide(name) for name in sorted(visit.snapshot.entries)}
-        snapshot, asking = self._begun(), NOBODY if context is None else context
-        return {name: self._from(snapshot, name, asking) for name in sorted(snapshot.entries)}
+            return {name: visit.look(name) for name in sorted(visit.snapshot.entries)}
+        snapshot, asking = self.begun(), NOBODY if context is None else context
+        return {name: self.decided(snapshot, name, asking) for name in sorted(snapshot.entries)}
 
     def explain(self, name: str, context: Context | None = None) -> Explanation:
         """The decision with the steps to it, in words."""
         from flaggate.decide.explain import Explanation, explain  # a person asks; no request does
         from flaggate.stores.record import record_of
 
-        visit = self._visit.get() if context is None else None
-        snapshot = self._begun() if visit is None else visit.snapshot
+        visit = self.current.get() if context is None else None
+        snapshot = self.begun() if visit is None else visit.snapshot
         if context is None:
             context = NOBODY if visit is None else visit.context
-        decision = self._from(snapshot, name, context)
+        decision = self.decided(snapshot, name, context)
         row = snapshot.rows.get(("flag", name))
         if row is None:
             return Explanation(decision, (f"there is no flag {name}",))
@@ -171,17 +189,17 @@ class Gate:
 
     def visit(self, context: Context | None = None) -> Visit:
         """A visit, to be used with `with`: inside it, questions without a context are about this one."""
-        return Visit(self._begun(), NOBODY if context is None else context, self._from, self._visit)
+        return Visit(self, self.begun(), NOBODY if context is None else context)
 
     def health(self) -> Health:
         """How this process is doing."""
         snapshot, keeper = self._snapshot, self._keeper
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
-        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
+        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure) or self._unflushed
         return Health(revision, is_alive, problem, dict(self._unknown), dict(self._faults))
 
-    def _from(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
+    def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
         decide = snapshot.decide.get(name) if isinstance(name, str) else None
         if decide is None:
@@ -189,23 +207,25 @@ class Gate:
         try:
             return decide(context)
         except Exception as error:
-            return self._fault(name, context, error)
+            is_context = isinstance(context, Context)
+            return self.fault(name, repr(error) if is_context else f"it was asked with {context!r}, not with a Context")
 
     def _unknown_flag(self, name: str) -> Decision:
         _count(self._unknown, name)
         if self._snapshot is None or not self._snapshot.revision:
-            self._say_once(f"flag {name!r} is off: nothing was ever seen of {self.store.url}")
+            self.say_once(f"flag {name!r} is off: nothing was ever seen of {self.store.url}")
         else:
-            self._say_once(f"flag {name!r} is not in {self.store.url}; it is off")
+            self.say_once(f"flag {name!r} is not in {self.store.url}; it is off")
         return Decision(name, False, "unknown")
 
-    def _fault(self, name: str, context: object, error: Exception) -> Decision:
+    def fault(self, name: str, what: str) -> Decision:
+        """The decision where deciding failed: off, counted, and said once."""
         _count(self._faults, name)
-        what = repr(error) if isinstance(context, Context) else f"it was asked with {context!r}, not with a Context"
-        self._say_once(f"flag {name!r} failed and is off: {what}")
+        self.say_once(f"flag {name!r} failed and is off: {what}")
         return Decision(name, False, "fault")
 
-    def _say_once(self, message: str) -> None:
+    def say_once(self, message: str) -> None:
+        """Log what an operator should read, the first time."""
         if message not in self._said and len(self._said) < _MOST_NAMES:
             self._said.add(message)
             _say(message)
@@ -219,16 +239,40 @@ class Gate:
 
             with self._begin_lock:
                 if self._made_puller is None:  # the keeper and the first question may both come for it
-                    self._made_puller = Puller(self.store, self._definitions, self._directory, _say)
+                    self._made_puller = Puller(self.store, self._definitions, self.directory, _say)
         return self._made_puller
 
     def refresh(self) -> None:
-        """Take over what changed, now and in this thread: for scripts and tests without a keeper."""
+        """Take over what changed and hand over what was counted, now and in this thread: for scripts and tests
+        without a keeper."""
+        self.keep()
+        self.flush()
+        self.begun()
+
+    def keep(self) -> None:
+        """One round of the keeper. Raises nothing; what went wrong is in `health`."""
         self.pull()
-        self._begun()
+        for look in self._upkeep:
+            look()
+        if self.meter.look_for_hangs() or monotonic() - self._flushed_at >= FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again."""
+        self._flushed_at = monotonic()
+        try:
+            self.meter.flush(self.store)
+            self._unflushed = None
+        except Exception as error:  # supervised: the counts are kept, and the next round comes
+            self._unflushed = f"counts wait to be written: {error}"
+            self.say_once(self._unflushed)
+
+    def upkeep(self, look: Callable[[], None]) -> None:
+        """Have the keeper call this in each round. It must be quick, and raise nothing."""
+        self._upkeep.append(look)
 
     def pull(self) -> None:
-        """One round of the keeper. Raises nothing; what went wrong is in `health`."""
+        """Take over what changed. Raises nothing; what went wrong is in `health`."""
         with self._pull_lock:
             puller = self._puller
             if puller.look_off() and self._is_ready.is_set():
@@ -242,13 +286,13 @@ class Gate:
     def _publish(self, snapshot: Snapshot) -> None:
         self._is_on = snapshot.is_on
         self._decide = snapshot.decide
+        if self.ready is not None:
+            self.ready = snapshot
         self._snapshot = snapshot  # last: what `health` reports is served already
 
-    def _begun(self) -> Snapshot:
+    def begun(self) -> Snapshot:
         """The snapshot that answers."""
-        if self._is_begun and self._snapshot is not None:
-            return self._snapshot
-        return self._begin()
+        return self.ready or self._begin()
 
     def _begin(self) -> Snapshot:
         """The first question of a process starts the keeper and waits for it, but not on an event loop."""
@@ -257,13 +301,13 @@ class Gate:
             if self._keeper is None:
                 if not self._is_ready.is_set() or (not is_kept_up and self._is_time_to_look()):
                     self.pull()
-            elif not _is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
-                self._say_once(f"{self.store.url} has not answered yet; answering from what is known")
+            elif not is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
+                self.say_once(f"{self.store.url} has not answered yet; answering from what is known")
         known = None if self._is_ready.is_set() else self._puller.without_store()
         with self._begin_lock:
             if known is not None and not self._is_ready.is_set():
                 self._publish(known)
-            self._is_begun = is_kept_up
+            self.ready = self._snapshot if is_kept_up else None
             if not is_kept_up:
                 self._is_on, self._decide = {}, {}  # each question comes here and looks itself, until there is a thread
             assert self._snapshot is not None  # published here, or by the pull that is ready
@@ -291,7 +335,7 @@ class Gate:
             self._no_thread = None
         except RuntimeError as error:  # no thread is to be had: too many, or the interpreter ends
             self._no_thread = f"no thread keeps the flags up to date: {error}"
-            self._say_once(self._no_thread)
+            self.say_once(self._no_thread)
         return self._keeper is not None
 
     def close(self) -> None:
@@ -300,6 +344,7 @@ class Gate:
             self._is_closed = True
         if self._keeper is not None:
             self._keeper.stop()
+        self.flush()
         self.store.close()
 
     # --- forks ------------------------------------------------------------------------------
@@ -310,12 +355,12 @@ class Gate:
         """Guards what the first question and the keeper both set; held for moments only."""
         self._pull_lock = threading.RLock()  # a log handler may ask a flag while a pull says something
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
         # Between two rounds if possible: nothing half imported, nothing half written. Not for ever: the store may hang.
         self._is_pull_held = self._pull_lock.acquire(timeout=1.0)
         self.store.before_fork()
 
-    def _after_fork(self, *, in_child: bool) -> None:
+    def after_fork(self, *, in_child: bool) -> None:
         if in_child:
             self._begin_anew()
         elif self._is_pull_held:
@@ -328,40 +373,13 @@ class Gate:
         self._keeper = None
         self._unknown.clear()
         self._faults.clear()
+        self.meter.begin_anew()
+        self._unflushed = None
         if self._made_puller is not None:
             self._made_puller.forked()
-        self._is_begun = False
+        self.ready = None
         self._is_on = {}
         self._decide = {}
-
-
-_gates: weakref.WeakSet[Gate] = weakref.WeakSet()
-_fork_lock = threading.Lock()
-"""One fork at a time, or two threads would mix up what each has to let go of."""
-_forking: list[Gate] = []
-
-
-def _before_fork() -> None:
-    _fork_lock.acquire()
-    for gate in list(_gates):
-        _forking.append(gate)
-        gate._before_fork()
-
-
-def _after_fork(*, in_child: bool) -> None:
-    with ExitStack() as each:  # in reverse, and all of them, whatever one raises
-        each.callback(_fork_lock.release)
-        for gate in _forking:
-            each.callback(gate._after_fork, in_child=in_child)
-        _forking.clear()
-
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork, and has no such function
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=lambda: _after_fork(in_child=False),
-        after_in_child=lambda: _after_fork(in_child=True),
-    )
 
 
 def _say(message: str) -> None:
@@ -374,22 +392,3 @@ def _say(message: str) -> None:
 def _count(counter: Counter[str], name: str) -> None:
     if name in counter or len(counter) < _MOST_NAMES:
         counter[name] += 1
-
-
-def _is_under_test_runner() -> bool:
-    """pytest, `python -m unittest` or `manage.py test`: there a thread would outlive its test's store."""
-    if "pytest" in sys.modules or "".join(sys.argv[:1]).endswith("unittest"):
-        return True
-    return "django" in sys.modules and sys.argv[1:2] == ["test"]
-
-
-def _is_on_event_loop() -> bool:
-    # Who runs a loop has imported asyncio, to the end: another thread may be in the middle of it.
-    get_running_loop = getattr(sys.modules.get("asyncio"), "get_running_loop", None)
-    if get_running_loop is None:
-        return False
-    try:
-        get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -1,4 +1,4 @@
-"""The one background thread of a process. It pulls; it never dies of an exception, and keeps no script alive."""
+"""The one background thread of a process. It never dies of an exception, and keeps no script alive."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from weakref import ReferenceType
 
-__all__ = ["Keeper", "Pulls"]
+__all__ = ["Keeper", "Kept"]
 
 
-class Pulls(Protocol):
-    """What a keeper keeps up to date: a gate."""
+class Kept(Protocol):
+    """What a keeper keeps up: a gate."""
 
-    def pull(self) -> None:
-        """Take over what changed. Raises nothing."""
+    def keep(self) -> None:
+        """One round: take over what changed, hand over what was counted. Raises nothing."""
 
 
 class Keeper:
-    """Calls `pull` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone."""
+    """Calls `keep` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone."""
 
-    def __init__(self, gate: ReferenceType[Pulls], poll_seconds: float) -> None:
+    def __init__(self, gate: ReferenceType[Kept], poll_seconds: float) -> None:
         self._gate = gate
         self._poll_seconds = poll_seconds
         self.failure: str | None = None
@@ -45,7 +45,7 @@ class Keeper:
 
         while (gate := self._gate()) is not None:
             try:
-                gate.pull()
+                gate.keep()
                 self.failure = None
             except Exception as error:  # supervised: whatever it is, the next round comes
                 self.failure = repr(error)

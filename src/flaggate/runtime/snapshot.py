@@ -9,22 +9,29 @@ from flaggate.decide.compile import CompiledFlag, compile_flag, constant_flag
 from flaggate.decide.context import Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError
-from flaggate.flags.model import Segment, segments_asked
+from flaggate.flags.model import Flag, Segment, segments_asked
 from flaggate.runtime.disk import EVERYTHING
+from flaggate.runtime.meter import EDGES_MS
 from flaggate.stores.base import Changes, Row
 from flaggate.stores.record import record_of, segment_of
 
-__all__ = ["Snapshot"]
+__all__ = ["Entry", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """A flag of a snapshot."""
 
     compiled: CompiledFlag
     segments: frozenset[str] = frozenset()
     problem: str | None = None
     """Why it could not be compiled, and is off."""
+    unit: str = "user"
+    attempt: int = 0
+    stage: int = 0
+    """Where it stands, for what is counted; the current stage from 1."""
+    edges: tuple[float, ...] = EDGES_MS
+    """Of its latency histogram: a guard's limit is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class Snapshot:
     revision: int = 0
     rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
     segments: Mapping[str, Segment] = field(default_factory=dict)
-    entries: Mapping[str, _Entry] = field(default_factory=dict)
+    entries: Mapping[str, Entry] = field(default_factory=dict)
     off: frozenset[str] = frozenset()
     """Flags that are off in this process whatever the store says; `*` = all."""
     decide: Mapping[str, Callable[[Context], Decision]] = field(default_factory=dict)
@@ -98,15 +105,23 @@ def _put_segment(segments: dict[str, Segment], row: Row) -> None:
             return
 
 
-def _entry(row: Row, segments: Mapping[str, Segment]) -> _Entry:
+def _entry(row: Row, segments: Mapping[str, Segment]) -> Entry:
     """Compile a flag; one that cannot be is off, and the others go on."""
     asked: frozenset[str] = frozenset()
     try:
         record = record_of(row)
         asked = segments_asked(record.flag)
-        return _Entry(compile_flag(record.flag, record.rollout, segments), asked)
+        compiled = compile_flag(record.flag, record.rollout, segments)
+        flag, rollout = record.flag, record.rollout
+        return Entry(compiled, asked, None, flag.unit, rollout.attempt, rollout.stage, _edges(flag))
     except KeyError as error:
         problem = f"segment {error.args[0]} is missing or cannot be read"
     except Exception as error:  # whatever somebody stored: the other flags go on
         problem = str(error) if isinstance(error, FlaggateError) else f"it cannot be compiled: {error!r}"
-    return _Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)
+    return Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)
+
+
+def _edges(flag: Flag) -> tuple[float, ...]:
+    guards = flag.guards + tuple(guard for stage in flag.stages for guard in stage.guards)
+    limits = {float(guard.slower_than_ms) for guard in guards if guard.slower_than_ms is not None}
+    return tuple(sorted(limits.union(EDGES_MS))) if limits else EDGES_MS

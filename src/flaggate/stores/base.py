@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from flaggate.rollout.state import Event
 
-__all__ = ["Changes", "Kind", "Row", "Store", "Write", "without_password"]
+__all__ = ["Arm", "Changes", "Count", "Kind", "Report", "Row", "Store", "Write", "added", "without_password"]
 
 Kind: TypeAlias = Literal["flag", "segment", "definitions"]
+Arm: TypeAlias = Literal["on", "off", "treatment", "control"]
+"""Whom a count is of: all who had the feature and all who had not; those with an arm are in one of these, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,38 @@ class Changes:
 
     revision: int
     rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What was seen of one flag, where it stood, of one arm."""
+
+    flag: str
+    attempt: int
+    stage: int
+    """The current stage, counted from 1; 0 = none was entered yet."""
+    arm: Arm
+    requests: int
+    """Finished requests that asked the flag."""
+    errors: int
+    """Those of them that failed: a status of 500 or above, an exception, or no response in time."""
+    histogram: Mapping[str, int]
+    """How many took longer than the edge before, and at most this one: upper edges in milliseconds, or `inf`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one process adds to the counts."""
+
+    process: str
+    sequence: int
+    """Counted from 1: a store adds no report twice, and none older than the last one."""
+    counts: tuple[Count, ...]
+
+
+def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    """The sum of two histograms."""
+    return {edge: one.get(edge, 0) + other.get(edge, 0) for edge in {**one, **other}}
 
 
 def without_password(url: str) -> str:
@@ -80,7 +114,8 @@ class Store(Protocol):
         """One row; None if it is not there or was removed."""
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
-        """Write all rows and events, or nothing. Returns the new revision.
+        """Write all rows and events, or nothing. Returns the new revision. With a flag's row its counts are removed: one
+        of the same name that is made later begins anew.
 
         Raises:
             ConflictError: a row is not at the version that was expected.
@@ -88,6 +123,15 @@ class Store(Protocol):
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         """The newest events, oldest first: of one flag or segment, or of all; only those with a greater id."""
+
+    def add_counts(self, report: Report) -> None:
+        """Add a process's counts to the sums, once: a report that was added already changes nothing.
+
+        Touches neither the revision nor any row's version.
+        """
+
+    def counts(self, flag: str | None = None) -> list[Count]:
+        """The sums of one flag, or of all: by flag, attempt, stage and arm, in this order."""
 
     def before_fork(self) -> None:
         """In the parent, just before a fork: let nothing be open that a child must not inherit."""

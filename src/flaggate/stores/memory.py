@@ -11,7 +11,7 @@ from uuid import uuid4
 
 from flaggate.errors import ConflictError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Kind, Row, Write
+from flaggate.stores.base import Arm, Changes, Count, Kind, Report, Row, Write, added
 
 __all__ = ["MemoryStore"]
 
@@ -40,6 +40,8 @@ class MemoryStore:
         self._revision = 0
         self._rows: dict[tuple[Kind, str], _Kept] = {}
         self._events: list[Event] = []
+        self._counts: dict[tuple[str, int, int, Arm], Count] = {}
+        self._reported: dict[str, int] = {}
 
     def revision(self) -> int:
         return self._revision
@@ -59,6 +61,8 @@ class MemoryStore:
             stored = [_own_event(event, len(self._events) + count) for count, event in enumerate(events, start=1)]
             self._revision += 1
             self._rows |= rows
+            gone = {write.name for write in writes if write.kind == "flag" and write.document is None}
+            self._counts = {key: count for key, count in self._counts.items() if key[0] not in gone}
             self._events += stored
             return self._revision
 
@@ -70,6 +74,26 @@ class MemoryStore:
         version = 0 if kept is None else kept.version
         document = None if write.document is None else json.dumps(write.document)
         return _Kept(version + 1, self._revision + 1, document)
+
+    def add_counts(self, report: Report) -> None:
+        with self._lock:
+            if report.sequence <= self._reported.get(report.process, 0):
+                return
+            self._reported[report.process] = report.sequence
+            for count in report.counts:
+                key = count.flag, count.attempt, count.stage, count.arm
+                known = self._counts.get(key, Count(*key, 0, 0, {}))
+                self._counts[key] = replace(
+                    known,
+                    requests=known.requests + count.requests,
+                    errors=known.errors + count.errors,
+                    histogram=added(known.histogram, count.histogram),
+                )
+
+    def counts(self, flag: str | None = None) -> list[Count]:
+        with self._lock:
+            found = [count for key, count in sorted(self._counts.items()) if flag in (None, key[0])]
+        return [replace(count, histogram=dict(count.histogram)) for count in found]
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         with self._lock:

@@ -27,11 +27,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaggate.errors import BusyError, ConflictError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Kind, Row, Write, without_password
+from flaggate.stores.base import Changes, Count, Kind, Report, Row, Write, added, without_password
 
 __all__ = ["SCHEMA_VERSION", "SqlStore"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_KNOWN_VERSIONS = frozenset({1, SCHEMA_VERSION})
+"""Version 1 had no counts: its tables are made when it is first opened."""
 _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
@@ -68,6 +70,25 @@ _events = sa.Table(
     sa.Column("after", sa.Text),
     sa.Column("evidence", sa.Text, nullable=False),
 )
+_counts = sa.Table(
+    "flaggate_count",
+    _metadata,
+    sa.Column("flag", sa.String(200), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("stage", sa.Integer, primary_key=True),
+    sa.Column("arm", sa.String(20), primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("histogram", sa.Text, nullable=False),  # JSON
+)
+_processes = sa.Table(
+    "flaggate_process",
+    _metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("sequence", sa.Integer, nullable=False),  # of its last report
+    sa.Column("seen", sa.Integer, nullable=False, index=True),  # Unix time
+)
+_FORGET_SECONDS = 7 * 86_400  # a process that reported nothing for so long repeats no report
 _left_open: list[object] = []
 """Connections that another thread was using during the fork: not ours to close, so they are kept."""
 
@@ -156,6 +177,48 @@ class SqlStore:
             connection.execute(sa.insert(_rows).values(kind=write.kind, name=write.name, **values))
         else:
             connection.execute(sa.update(_rows).where(key).values(**values))
+        if write.kind == "flag" and write.document is None:
+            connection.execute(sa.delete(_counts).where(_counts.c.flag == write.name))
+
+    def add_counts(self, report: Report) -> None:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            if not self._is_new(connection, report):
+                return
+            for count in report.counts:
+                self._add(connection, count)
+
+    def _is_new(self, connection: sa.Connection, report: Report) -> bool:
+        """Whether the report was not added yet; it is taken for added from now on."""
+        this, now = _processes.c.id == report.process, int(time.time())
+        last = connection.scalar(sa.select(_processes.c.sequence).where(this))
+        if last is None:
+            connection.execute(sa.delete(_processes).where(_processes.c.seen < now - _FORGET_SECONDS))
+            connection.execute(sa.insert(_processes).values(id=report.process, sequence=report.sequence, seen=now))
+            return True
+        if report.sequence <= last:
+            return False
+        connection.execute(sa.update(_processes).where(this).values(sequence=report.sequence, seen=now))
+        return True
+
+    def _add(self, connection: sa.Connection, count: Count) -> None:
+        key = {"flag": count.flag, "attempt": count.attempt, "stage": count.stage, "arm": count.arm}
+        this = sa.and_(*(_counts.c[column] == value for column, value in key.items()))
+        known = connection.execute(sa.select(_counts).where(this)).first()
+        if known is None:
+            values = {"requests": count.requests, "errors": count.errors, "histogram": _dumps(count.histogram)}
+            connection.execute(sa.insert(_counts).values(**key, **values))
+            return
+        histogram = _dumps(added(_loads(known.histogram), count.histogram))
+        values = {"requests": known.requests + count.requests, "errors": known.errors + count.errors}
+        connection.execute(sa.update(_counts).where(this).values(**values, histogram=histogram))
+
+    def counts(self, flag: str | None = None) -> list[Count]:
+        query = sa.select(_counts).order_by(_counts.c.flag, _counts.c.attempt, _counts.c.stage, _counts.c.arm)
+        if flag is not None:
+            query = query.where(_counts.c.flag == flag)
+        with self._transaction() as connection:
+            found = connection.execute(query)
+            return [Count(**dict(row) | {"histogram": _loads(row["histogram"])}) for row in found.mappings()]
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id.desc()).limit(limit)
@@ -244,10 +307,15 @@ class SqlStore:
             found, identity = connection.execute(sa.select(_meta.c.schema_version, _meta.c.identity)).one()
         # With the file's own number: a copy of this database that goes on elsewhere is another store.
         self.identity = f"{identity}-{self._path.stat().st_ino}"
-        if found != SCHEMA_VERSION:
+        if found not in _KNOWN_VERSIONS:
             raise StoreError(
                 self.url, f"its schema is version {found}, this flaggate knows {SCHEMA_VERSION}; use the newer flaggate"
             )
+        if found != SCHEMA_VERSION:
+            with _begun(engine, "BEGIN IMMEDIATE") as connection:
+                _metadata.create_all(connection)  # those that are missing
+                newer = sa.update(_meta).where(_meta.c.schema_version == found)  # unless somebody was faster
+                connection.execute(newer.values(schema_version=SCHEMA_VERSION))
 
     def _use_wal(self) -> None:
         assert self._connection is not None  # the engine made it

@@ -1,0 +1,234 @@
+"""This process's counts: the requests that asked a flag, how they ended and how long they took.
+
+A count belongs to a flag, an attempt and a stage, and to those who had the feature (`on`) or had not (`off`).
+Where a share decided it is counted once more, as `treatment` or `control`.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+if TYPE_CHECKING:
+    from flaggate.decide.decision import Decision
+    from flaggate.runtime.snapshot import Snapshot
+    from flaggate.stores.base import Count, Report, Store
+
+__all__ = ["EDGES_MS", "HANG_SECONDS", "Asked", "Meter", "Waits"]
+
+EDGES_MS: Final[tuple[float, ...]] = (
+    *(
+        round(step * power, 1)  # 8.2 * 100 is not 820
+        for power in (1, 10, 100, 1000)
+        for step in (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
+    ),
+    10_000.0, 12_000.0, 15_000.0, 18_000.0, 22_000.0, 27_000.0, 33_000.0, 39_000.0, 47_000.0, 56_000.0,
+)  # fmt: skip
+"""The upper edges of the latency histogram: a fifth apart (IEC 60063's E12). Guards' limits come on top."""
+
+HANG_SECONDS: Final = 20.0
+"""A request whose response has not started by then has failed."""
+
+_UNCOUNTED: Final = frozenset({"unknown", "fault", "override"})
+"""The reasons of answers that a flag's plan did not give."""
+
+
+class Asked(Protocol):
+    """A visit, as far as the meter looks at it."""
+
+    snapshot: Snapshot
+    begun: float
+    """By perf_counter()."""
+    is_counted: bool
+
+    def asked(self) -> Iterable[Decision]:
+        """The answers to be counted."""
+
+
+class Waits(Asked, Protocol):
+    """A request in progress that asked a flag."""
+
+    def waits(self) -> bool:
+        """Whether its response has not started yet."""
+
+
+class _Cell:
+    """The counts of one answer of one flag where it stands."""
+
+    __slots__ = ("buckets", "decision", "edges", "errors", "place", "requests")
+
+    def __init__(self, decision: Decision, place: tuple[str, int, int], edges: tuple[float, ...]) -> None:
+        self.decision = decision  # kept, so that its id() stays its own
+        self.place = place
+        self.edges = edges
+        self.requests = 0
+        self.errors = 0
+        self.buckets = [0] * (len(edges) + 1)
+
+
+class _Cells:
+    """The counts of what was answered from one snapshot: in another the same decision may stand elsewhere."""
+
+    __slots__ = ("by_decision", "snapshot")
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot  # kept, so that its id() stays its own
+        self.by_decision: dict[int, _Cell] = {}
+        """By its id()."""
+
+    def add(self, decision: Decision) -> _Cell | None:
+        """A new cell; None if such an answer is not counted."""
+        entry = self.snapshot.entries.get(decision.flag)
+        if entry is None or decision.reason in _UNCOUNTED:
+            return None
+        place = decision.flag, entry.attempt, entry.stage
+        cell = self.by_decision[id(decision)] = _Cell(decision, place, entry.edges)
+        return cell
+
+
+class Meter:
+    """Counts in memory, and hands them to a store: each exactly once, however often a flush fails."""
+
+    def __init__(self, hang_seconds: float) -> None:
+        self._hang_seconds = hang_seconds
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """In a new process, after a fork: what the parent counted is the parent's."""
+        self._lock = threading.RLock()  # a signal handler may end a visit, too
+        self._cells: dict[int, _Cells] = {}
+        """By the id() of the snapshot."""
+        self._open: dict[int, Waits] = {}
+        self._flush_lock = threading.Lock()
+        self._report: Report | None = None
+        """What was handed to the store, and not confirmed."""
+        self._process = ""
+        self._sequence = 0
+
+    # --- counting ---------------------------------------------------------------------------
+
+    def enter(self, visit: Waits) -> None:
+        """Know of a request from its first question on, in case it hangs."""
+        self._open[id(visit)] = visit
+
+    def leave(self, visit: Waits) -> None:
+        """It has ended, and is not to be counted."""
+        self._open.pop(id(visit), None)
+
+    def count(self, visit: Asked, *, is_error: bool, milliseconds: float | None) -> None:
+        """Count a request that ended, unless it was counted as hanging; without a time the histogram has none of it."""
+        with self._lock:
+            self._open.pop(id(visit), None)
+            if visit.is_counted:
+                return
+            visit.is_counted = True
+            cells = self._cells_of(visit.snapshot)
+            for decision in visit.asked():
+                cell = cells.by_decision.get(id(decision)) or cells.add(decision)
+                if cell is None:
+                    continue
+                cell.requests += 1
+                if is_error:
+                    cell.errors += 1
+                if milliseconds is not None:
+                    cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+
+    def count_gone(self, visit: Asked, milliseconds: float) -> None:
+        """The client left before the response started: how long it waited is a lower bound, and no request."""
+        with self._lock:
+            self._open.pop(id(visit), None)
+            if visit.is_counted:
+                return
+            visit.is_counted = True
+            cells = self._cells_of(visit.snapshot)
+            for decision in visit.asked():
+                cell = cells.by_decision.get(id(decision)) or cells.add(decision)
+                if cell is not None:
+                    cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+
+    def look_for_hangs(self) -> bool:
+        """Count the requests as errors whose response has not started for so long. Returns whether there were any."""
+        now, found = perf_counter(), False
+        for visit in list(self._open.values()):
+            if now - visit.begun < self._hang_seconds:
+                continue
+            if visit.waits():
+                self.count(visit, is_error=True, milliseconds=None)
+                found = True
+            else:
+                self.leave(visit)  # it cannot hang any more; and a test's client may never end it
+        return found
+
+    def _cells_of(self, snapshot: Snapshot) -> _Cells:
+        cells = self._cells.get(id(snapshot))
+        if cells is None:
+            cells = self._cells[id(snapshot)] = _Cells(snapshot)
+        return cells
+
+    # --- handing over -----------------------------------------------------------------------
+
+    def has_counts(self) -> bool:
+        """Whether anything waits to be handed over."""
+        return bool(self._cells) or self._report is not None
+
+    def flush(self, store: Store) -> None:
+        """Hand the counts to the store. What it does not take is handed over again, under the same number.
+
+        Raises:
+            StoreError: it did not take them.
+        """
+        if not self._flush_lock.acquire(timeout=1.0):
+            return  # another thread is at it
+        try:
+            if self._report is not None:
+                self._hand_over(store)
+            self._report = self._next_report()
+            if self._report is not None:
+                self._hand_over(store)
+        finally:
+            self._flush_lock.release()
+
+    def _hand_over(self, store: Store) -> None:
+        assert self._report is not None  # the callers looked
+        store.add_counts(self._report)
+        self._report = None
+
+    def _next_report(self) -> Report | None:
+        with self._lock:
+            cells, self._cells = self._cells, {}
+        counts = _added_up(cell for each in cells.values() for cell in each.by_decision.values()) if cells else ()
+        if not counts:
+            return None
+        from flaggate.stores.base import Report  # with dataclasses: not for those who have nothing to say
+
+        if not self._process:
+            from uuid import uuid4
+
+            self._process = uuid4().hex  # drawn here: a fork has its own
+        self._sequence += 1
+        return Report(self._process, self._sequence, counts)
+
+
+def _added_up(cells: Iterable[_Cell]) -> tuple[Count, ...]:
+    """By place and arm. Those with an arm are in `on` or `off` too."""
+    from flaggate.stores.base import Arm, Count, added
+
+    sums: dict[tuple[str, int, int, Arm], list[Any]] = {}
+    for cell in cells:
+        histogram = {_edge(cell.edges, index): count for index, count in enumerate(cell.buckets) if count}
+        arms: list[Arm] = ["on" if cell.decision.is_on else "off"]
+        if cell.decision.arm is not None:
+            arms.append(cell.decision.arm)
+        for arm in arms:
+            total = sums.setdefault((*cell.place, arm), [0, 0, {}])
+            total[0] += cell.requests
+            total[1] += cell.errors
+            total[2] = added(total[2], histogram)
+    return tuple(Count(*place, *total) for place, total in sums.items())
+
+
+def _edge(edges: tuple[float, ...], index: int) -> str:
+    return f"{edges[index]:.12g}" if index < len(edges) else "inf"

@@ -1,0 +1,111 @@
+"""The process around the gates: what forks it, what ends it, and who runs it."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import weakref
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Protocol
+
+from flaggate.errors import StoreError
+
+if TYPE_CHECKING:
+    from flaggate.runtime.meter import Meter
+    from flaggate.stores.base import Store
+
+__all__ = ["is_on_event_loop", "is_under_test_runner", "watch"]
+
+
+class Watched(Protocol):
+    """Who is told: a gate."""
+
+    meter: Meter
+    store: Store
+
+    def before_fork(self) -> None:
+        """In the parent, just before a fork."""
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """Just after it, on both sides."""
+
+    def flush(self) -> None:
+        """The process ends. Raises nothing."""
+
+
+_watched: weakref.WeakSet[Watched] = weakref.WeakSet()
+_fork_lock = threading.Lock()
+"""One fork at a time, or two threads would mix up what each has to let go of."""
+_forking: list[Watched] = []
+_left: list[tuple[Meter, Store]] = []
+"""Of gates that have gone with counts still to be written: a script's, made in a function that has returned."""
+
+
+def watch(gate: Watched) -> None:
+    """Tell the gate of each fork, and of the end, as long as it is there."""
+    _watched.add(gate)
+    weakref.finalize(gate, _leave, gate.meter, gate.store).atexit = False
+
+
+def _leave(meter: Meter, store: Store) -> None:
+    # No store is asked here: this runs in the midst of whatever lets the last reference go.
+    if meter.has_counts() and not is_under_test_runner():
+        _left.append((meter, store))
+
+
+def _before_fork() -> None:
+    _fork_lock.acquire()
+    for gate in list(_watched):
+        _forking.append(gate)
+        gate.before_fork()
+
+
+def _after_fork(*, in_child: bool) -> None:
+    if in_child:
+        _left.clear()  # the parent's to write
+    with ExitStack() as each:  # in reverse, and all of them, whatever one raises
+        each.callback(_fork_lock.release)
+        for gate in _forking:
+            each.callback(gate.after_fork, in_child=in_child)
+        _forking.clear()
+
+
+def _at_exit() -> None:
+    if is_under_test_runner():
+        return  # a test's store has gone with the test
+    for gate in list(_watched):
+        gate.flush()
+    for meter, store in _left:
+        with suppress(StoreError):  # there is nobody left to tell
+            meter.flush(store)
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork, and has no such function
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=lambda: _after_fork(in_child=False),
+        after_in_child=lambda: _after_fork(in_child=True),
+    )
+atexit.register(_at_exit)
+
+
+def is_under_test_runner() -> bool:
+    """pytest, `python -m unittest` or `manage.py test`: there a thread would outlive its test's store."""
+    if "pytest" in sys.modules or "".join(sys.argv[:1]).endswith("unittest"):
+        return True
+    return "django" in sys.modules and sys.argv[1:2] == ["test"]
+
+
+def is_on_event_loop() -> bool:
+    """Whether this thread runs an asyncio event loop just now."""
+    # Who runs a loop has imported asyncio, to the end: another thread may be in the middle of it.
+    get_running_loop = getattr(sys.modules.get("asyncio"), "get_running_loop", None)
+    if get_running_loop is None:
+        return False
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
