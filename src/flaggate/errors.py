@@ -16,6 +16,7 @@ __all__ = [
     "MoveError",
     "OvertakenError",
     "RevisionError",
+    "SettingError",
     "StoreError",
     "UnknownFlagError",
     "UnreadableError",
@@ -60,6 +61,17 @@ class UnreadableError(FlaggateError):
         self.name = name
         self.problem = problem
         super().__init__(f"the stored {kind} {name} cannot be read: {problem}")
+
+
+class SettingError(FlaggateError):
+    """A setting of the app that cannot be used: its name, the value, and what is allowed."""
+
+    def __init__(self, setting: str, value: object, allowed: str) -> None:
+        self.setting = setting
+        self.value = value
+        self.allowed = allowed
+        shown = value if isinstance(value, str) and value and value.isprintable() else repr(value)
+        super().__init__(f"{setting}: {shown}; allowed: {allowed}")
 
 
 class UnknownFlagError(FlaggateError):

@@ -13,6 +13,7 @@ from flaggate.errors import (
     MoveError,
     OvertakenError,
     RevisionError,
+    SettingError,
     StoreError,
     UnknownFlagError,
     closest,
@@ -21,7 +22,7 @@ from flaggate.errors import (
 
 def test_every_error_is_a_flaggate_error() -> None:
     raised = [getattr(errors, name) for name in errors.__all__ if name.endswith("Error")]
-    assert len(raised) == 10
+    assert len(raised) == 11
     assert all(issubclass(error, FlaggateError) for error in raised)
 
 
@@ -48,6 +49,17 @@ def test_a_move_error_says_why_and_what_is_legal() -> None:
     error = MoveError("banner", "advance", "it is a switch", ["on", "kill"])
     assert (error.flag, error.verb, error.why, error.legal) == ("banner", "advance", "it is a switch", ("on", "kill"))
     assert str(error) == "banner: advance refused: it is a switch. Legal now: on, kill."
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [("10.0.0.1/8", "10.0.0.1/8"), ("", "''"), (None, "None"), (["a"], "['a']"), ("a\n", r"'a\n'"), ("\udcff", r"'\udcff'")],
+)  # fmt: skip
+def test_a_setting_error_shows_the_value_and_what_is_allowed(value: object, shown: str) -> None:
+    error = SettingError("trusted_proxies", value, "a network")
+    assert (error.setting, error.value, error.allowed) == ("trusted_proxies", value, "a network")
+    assert str(error) == f"trusted_proxies: {shown}; allowed: a network"
+    str(error).encode()  # it can be printed
 
 
 def test_a_revision_error_lists_its_refusals() -> None:

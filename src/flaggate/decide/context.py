@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["NOBODY", "Context"]
+__all__ = ["NOBODY", "Context", "put"]
 
 _NO_GROUPS: Final[frozenset[str]] = frozenset()
 _NO_ATTRIBUTES: Final[Mapping[str, Any]] = MappingProxyType({})
@@ -142,6 +142,22 @@ _set_region = Context.__dict__["region"].__set__
 _set_country = Context.__dict__["country"].__set__
 _set_ip = Context.__dict__["ip"].__set__
 _set_attributes = Context.__dict__["attributes"].__set__
+
+_NORMAL: Final[dict[str, Callable[[Any], Any]]] = {
+    "user": _key,
+    "account": _key,
+    "visitor": _key,
+    "staff": lambda value: value is True,
+    "groups": _group_set,
+    "attributes": lambda value: _NO_ATTRIBUTES if value is None else value,
+}
+
+
+def put(context: Context, name: str, value: Any) -> None:
+    """Set an attribute as `Context(name=value)` would: for subclasses that fill theirs when they are read."""
+    normal = _NORMAL.get(name)
+    Context.__dict__[name].__set__(context, value if normal is None else normal(value))
+
 
 NOBODY: Final = Context()
 """A context of which nothing is known."""

@@ -1,0 +1,202 @@
+"""What the middleware adds to a request: an app called in process, with and without. Takes about a minute.
+
+    python benchmarks/middleware.py
+
+Each figure is the median of 20 runs on the thread's CPU clock, each taken in turn with the bare app's; `added` is the
+median of the pairs' differences. The app, the server's side and the context function are the cheapest there are.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import tempfile
+import time
+import timeit
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import maxminddb
+
+from flaggate import Gate
+from flaggate.flags.document import parse
+from flaggate.rollout.state import Verb
+from flaggate.runtime.control import Control
+from flaggate.stores.memory import MemoryStore
+from flaggate.web import asgi, wsgi
+from flaggate.web.geo import Geo
+
+RUNS = 20
+CALLS = 10_000
+PLAN = (Path(__file__).parents[1] / "src" / "flaggate" / "cli" / "demo" / "plan.toml").read_text()
+SWITCH = '\n[flags.banner]\ndescription = "x"\nowner = "x"\n'
+
+NAMES: list[str] = []
+"""The flags that the apps ask."""
+
+# --- the apps ---------------------------------------------------------------------------------
+
+START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-length", b"2"), (b"content-type", b"a/b")],
+}
+BODY = {"type": "http.response.body", "body": b"ok"}
+SCOPE = {
+    "type": "http", "method": "GET", "path": "/invoices/7", "raw_path": b"/invoices/7", "query_string": b"",
+    "scheme": "http", "root_path": "", "client": ("203.0.113.9", 40000), "server": ("127.0.0.1", 80),
+    "headers": [(b"host", b"example.com"), (b"accept", b"*/*"), (b"user-agent", b"x"), (b"cookie", b"session=1")],
+}  # fmt: skip
+ENVIRON = {
+    "REQUEST_METHOD": "GET", "PATH_INFO": "/invoices/7", "SCRIPT_NAME": "", "QUERY_STRING": "",
+    "REMOTE_ADDR": "203.0.113.9", "wsgi.url_scheme": "http", "HTTP_HOST": "example.com", "HTTP_COOKIE": "session=1",
+}  # fmt: skip
+HEADERS = [("Content-Length", "2"), ("Content-Type", "a/b")]
+
+
+def asgi_app(gate: Gate) -> Any:
+    async def app(_scope: Any, _receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        for name in NAMES:
+            gate.is_on(name)
+        await send(START)
+        await send(BODY)
+
+    return app
+
+
+def wsgi_app(gate: Gate) -> Any:
+    def app(_environ: Any, start_response: Any) -> Iterable[bytes]:
+        for name in NAMES:
+            gate.is_on(name)
+        start_response("200 OK", HEADERS)
+        return [b"ok"]
+
+    return app
+
+
+async def _receive() -> Any:
+    return {"type": "http.request", "body": b""}
+
+
+async def _send(_message: Any) -> None:
+    pass
+
+
+def call_asgi(app: Any) -> None:
+    call = app(SCOPE.copy(), _receive, _send)
+    try:
+        call.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("the app waits for something")
+
+
+def _start_response(*_: Any) -> None:
+    pass
+
+
+def call_wsgi(app: Any) -> None:
+    body = app(ENVIRON.copy(), _start_response)
+    for _ in body:
+        pass
+    if not isinstance(body, list):
+        body.close()
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+def added(call: Callable[[Any], None], app: Any, bare: Any, *, with_names: list[str]) -> tuple[float, float]:
+    """Microseconds that a request takes, and how many more than the bare app takes."""
+    ours, theirs = (
+        timeit.Timer("call(app)", timer=time.thread_time, globals={"call": call, "app": one}) for one in (app, bare)
+    )
+    pairs = []
+    for _ in range(RUNS):
+        NAMES[:] = with_names
+        our_time = ours.timeit(CALLS)
+        NAMES[:] = []
+        pairs.append((our_time / CALLS * 1e6, theirs.timeit(CALLS) / CALLS * 1e6))
+    return statistics.median(a for a, _ in pairs), statistics.median(a - b for a, b in pairs)
+
+
+def running_gate() -> Gate:
+    control = Control(MemoryStore())
+    control.apply(parse(PLAN + SWITCH), actor="bench")
+    verbs = [Verb.START, Verb.ADVANCE, Verb.ADVANCE, Verb.ADVANCE]
+    for verb in verbs:
+        control.act(verb, "new-invoicing", actor="release-owner@example.com", reason="bench")
+    control.act(Verb.ON, "banner", actor="bench")
+    gate = Gate.open(control.store, background=False)
+    gate.refresh()
+    return gate
+
+
+PERSON = {"user": "u-1", "account": "acme", "tier": "team", "groups": frozenset({"alpha"})}
+
+
+def with_city(_request: Any) -> Mapping[str, Any]:
+    return PERSON | {"city": "Leeds", "country": "GB"}
+
+
+def without_city(_request: Any) -> Mapping[str, Any]:
+    return PERSON
+
+
+def main() -> None:
+    gate = running_gate()
+    cases: list[tuple[str, list[str], dict[str, Any]]] = [
+        ("a visit, no flag asked", [], {}),
+        ("a switch, on for everyone", ["banner"], {}),
+        ("new-invoicing, the place given by the app", ["new-invoicing"], {"context": with_city}),
+        ("new-invoicing, place looked up (no City file)", ["new-invoicing"], {"context": without_city}),
+        ("new-invoicing asked three times", ["new-invoicing"] * 3, {"context": with_city}),
+        ("new-invoicing and a switch", ["new-invoicing", "banner"], {"context": with_city}),
+        ("a route table of three, none matches", [], {"routes": {f"/v{n}/*": "banner" for n in range(3)}}),
+    ]
+    for protocol, make, call, middleware in (
+        ("ASGI", asgi_app, call_asgi, asgi.FlaggateMiddleware),
+        ("WSGI", wsgi_app, call_wsgi, wsgi.FlaggateMiddleware),
+    ):
+        bare = make(gate)
+        print(f"\n| {protocol:<46} | a request | added |\n|---|---|---|")
+        for words, names, settings in cases:
+            whole, more = added(call, middleware(make(gate), gate, **settings), bare, with_names=names)
+            print(f"| {words:<46} | {whole:>6.2f} us | {more:>5.2f} us |")
+
+
+def city_lookups() -> None:
+    """A lookup, beside the reader that it stands on, in a small City file made for this."""
+    from mmdb_writer import MMDBWriter
+    from netaddr import IPSet
+
+    record = {
+        "city": {"geoname_id": 2643123, "names": {"en": "Manchester", "de": "Manchester"}},
+        "country": {"iso_code": "GB", "names": {"en": "United Kingdom"}},
+        "subdivisions": [{"iso_code": "ENG", "names": {"en": "England"}}],
+    }
+    writer = MMDBWriter(4, "GeoLite2-City", languages=["en"])
+    for network in range(1, 65):
+        writer.insert_network(IPSet([f"{network}.0.0.0/8"]), record)
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/city.mmdb"
+        writer.to_db_file(file)
+        geo = Geo(file, folder, print)
+        reader = maxminddb.open_database(file)
+        fresh = (f"{1 + i % 64}.{i >> 6 & 255}.{i >> 14}.1" for i in itertools.count())
+        print("\n| a place by its address | |\n|---|---|")
+        for words, call in (
+            ("maxminddb.get", lambda: reader.get(next(fresh))),
+            ("Geo.place, an address that is new", lambda: geo.place(next(fresh))),
+            ("Geo.place, an address that was asked before", lambda: geo.place("1.2.3.4")),
+        ):
+            timer = timeit.Timer(call, timer=time.thread_time)
+            print(
+                f"| {words:<46} | {statistics.median(timer.timeit(2000) / 2000 * 1e6 for _ in range(RUNS)):>6.2f} us |"
+            )
+
+
+if __name__ == "__main__":
+    main()
+    city_lookups()

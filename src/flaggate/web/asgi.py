@@ -1,0 +1,291 @@
+"""flaggate in any ASGI app: one visit a request, counted when it ends; routes that flags gate."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from flaggate.runtime.process import is_on_event_loop
+from flaggate.web.caching import Depends, cache_control, vary
+from flaggate.web.client_ip import X_FORWARDED_FOR
+from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
+from flaggate.web.routes import Table
+
+if TYPE_CHECKING:
+    from flaggate.runtime.gate import Gate
+
+__all__ = ["SITE", "FlaggateMiddleware"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+SITE: Final = "flaggate.site"
+"""The scope's key for the site that serves it."""
+
+
+class FlaggateMiddleware:
+    """ASGI middleware: `app = FlaggateMiddleware(app, gate, ...)`. Takes the settings of `flaggate.web.request.Site`;
+    `context` is given the scope.
+
+    Requests and WebSockets are visits of the gate: `gate.is_on("name")` inside is about who asks. Place it inside of
+    what signs people in if `routes` are for some of them only.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        gate: Gate,
+        *,
+        context: ContextMaker[Scope] | None = None,
+        geo: str | os.PathLike[str] | None = None,
+        routes: Table | None = None,
+        trusted_proxies: Iterable[str] = (),
+        proxy_header: str = X_FORWARDED_FOR,
+        secret_keys: Iterable[str | bytes] | None = None,
+    ) -> None:
+        self.app = app
+        self.site = Site(
+            gate,
+            context=context,
+            geo=geo,
+            routes=routes,
+            trusted_proxies=trusted_proxies,
+            proxy_header=proxy_header,
+            secret_keys=secret_keys,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
+            if kind == "lifespan":
+                await self._live(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
+            return
+        site = self.site
+        gate = site.gate
+        outer = scope.get(SITE)
+        if outer is not None and outer.gate is gate:  # wrapped twice: one visit
+            await self.app(scope, receive, send)
+            return
+        if gate.ready is None:
+            await _begin(gate)  # the first request, of a server without lifespan
+        scope[SITE] = site
+        visit = _AsgiVisit(site, scope, receive, send)
+        if kind == "websocket":
+            visit.is_websocket = visit.is_started = visit.is_stream = True
+        token = gate.current.set(visit)
+        try:
+            app = self._routed(visit, scope) if site.routes else self.app
+            await app(scope, visit.receive, visit.send)
+        except BaseException as error:
+            visit.end(None if visit.is_over else error)
+            raise
+        else:
+            visit.end(None)
+        finally:
+            try:  # noqa: SIM105  # suppress() costs 0.3 us
+                gate.current.reset(token)
+            except ValueError:  # a loop that ended has left it to be collected: the value went with its task
+                pass
+
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The server's start and end: the flags are there before the first request, the counts written at the end."""
+        gate = self.site.gate
+        await _begin(gate)
+        has_heard = False
+
+        async def hear() -> Message:
+            nonlocal has_heard
+            has_heard = True
+            return await receive()
+
+        async def flush_and_send(message: Message) -> None:
+            if message["type"].startswith("lifespan.shutdown."):
+                await _in_thread(gate.flush)  # before: who hears it may end the process
+            await send(message)
+
+        try:
+            await self.app(scope, hear, flush_and_send)
+        except Exception:  # an app that does not speak of lifespan (as the specification has it), or has failed
+            if has_heard:
+                raise
+        if not has_heard:  # then we do: uvicorn ends by a signal, at which nothing else is called
+            for word in ("startup", "shutdown"):
+                await receive()
+                await flush_and_send({"type": f"lifespan.{word}.complete"})
+
+    def _routed(self, visit: RequestVisit, scope: Scope) -> App:
+        """The app that serves a path: another one, or this one with another path, where a flag gates it."""
+        root = scope.get("root_path", "")
+        path = scope["path"]
+        is_below = bool(root) and (path == root or path.startswith(f"{root}/"))  # Starlette's get_route_path
+        gated = self.site.routes.match(path[len(root) :] if is_below else path)
+        if gated is None or visit.is_on(gated.flag):
+            return self.app
+        if gated.otherwise is None:
+            return _not_found
+        scope["path"] = f"{root}{gated.otherwise}" if is_below else gated.otherwise
+        if "raw_path" in scope:
+            from urllib.parse import quote
+
+            scope["raw_path"] = quote(scope["path"]).encode("ascii")
+        return self.app
+
+
+class _AsgiVisit(RequestVisit):
+    """Stands between the server and the app: it sees the response start and end, and the client leave."""
+
+    is_websocket = False
+    is_over = False
+    """Whether the other end of the WebSocket has gone: frameworks raise then, and nothing failed."""
+    _start: Mapping[str, Any] = {}
+
+    def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not by super(): a request without a question pays for this and little else.
+        self._gate = gate = site.gate
+        self.snapshot = gate.ready or gate.begun()
+        self._context = None
+        self._answers = {}
+        self.site = site
+        self.begun = perf_counter()
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+
+    @property
+    def request(self) -> Request:
+        if self._request is None:
+            self._request = _AsgiRequest(self.site, self._scope)
+        return self._request
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        kind = message["type"]
+        if kind == "http.disconnect":
+            if self.ended is None:
+                self.leave()
+        elif kind == "websocket.disconnect":
+            self.is_over = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.status = message["status"]
+            if self.is_asked:
+                message = self._with_headers(message)
+            self._start = message
+        elif kind == "http.response.body" and message.get("more_body", False) and not self.is_stream:
+            self.is_stream = not any(name.lower() == b"content-length" for name, _ in self._start.get("headers", ()))
+        is_last = kind in _LAST and not message.get("more_body", False)
+        if is_last:
+            self.ended = perf_counter()  # now, too: a client that leaves from here on has all of it
+        try:
+            await self._send(message)
+        except OSError:  # the specification's word for a client that left
+            if self.is_websocket:
+                self.is_over = True
+            else:
+                self.leave()
+            raise
+        if is_last:
+            self.ended = perf_counter()
+        elif kind == "http.response.start":
+            self.is_started = True
+
+    def _with_headers(self, message: Message) -> Message:
+        """With what the response says to caches, and the visitor's cookie."""
+        depends = self.depends()
+        if not depends:
+            return message
+        headers = list(message.get("headers", ()))
+        for name, _ in headers:
+            if name in _SPELLED:
+                headers = _merged(headers, depends)
+                break
+        else:
+            headers += _ALONE[depends]
+        if (cookie := self.new_cookie()) is not None:
+            headers.append((b"set-cookie", cookie.encode("ascii")))
+        return {**message, "headers": headers}  # a copy: the app may send the same message to the next one
+
+
+def _headers(known: Mapping[bytes, str], depends: Depends) -> list[tuple[bytes, bytes]]:
+    """What a response says to caches, with what it says of these already."""
+    both = (b"cache-control", cache_control(known[b"cache-control"])), (b"vary", vary(known[b"vary"], depends))
+    return [(name, value.encode("latin-1")) for name, value in both if value]
+
+
+def _merged(headers: list[tuple[bytes, bytes]], depends: Depends) -> list[tuple[bytes, bytes]]:
+    known = {
+        name: ", ".join(value.decode("latin-1") for key, value in headers if key.lower() == name)
+        for name in sorted(_CACHING)
+    }
+    return [header for header in headers if header[0].lower() not in _CACHING] + _headers(known, depends)
+
+
+_CACHING: Final = frozenset({b"cache-control", b"vary"})
+_SPELLED: Final = _CACHING | {b"Cache-Control", b"Vary"}
+"""The specification wants lower case; Django does not keep it."""
+_ALONE: Final = {depends: _headers(dict.fromkeys(_CACHING, ""), depends) for depends in list(Depends)[1:]}
+"""For a response that says nothing of these."""
+_LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
+
+class _AsgiRequest(Request):
+    """A request by its scope."""
+
+    def peer(self) -> str | None:
+        client = self.asker.get("client")
+        peer = None if client is None else client[0]
+        if self.site.addresses.may_be_rewritten(peer, self.header(X_FORWARDED_FOR)):
+            self.site.gate.say_once(_REWRITTEN)
+            return _UNTOLD
+        return peer
+
+    def header(self, name: str) -> Sequence[str]:
+        wanted = name.encode("ascii")
+        return [value.decode("latin-1") for key, value in self.asker["headers"] if key == wanted]
+
+    def is_https(self) -> bool:
+        return self.asker.get("scheme") in ("https", "wss")
+
+
+_UNTOLD: Final = "?"
+"""No address, and no Unix socket either."""
+_REWRITTEN: Final = (
+    "the server seems to take the client's address from X-Forwarded-For (uvicorn does, for peers on loopback): "
+    "requests with that header have no address; name the proxies in trusted_proxies, or start it with --no-proxy-headers"
+)
+
+
+async def _not_found(scope: Scope, _receive: Receive, send: Send) -> None:
+    """As if the route were not there."""
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": 1000})  # before it was accepted: the handshake is refused
+        return
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"9")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": b"Not Found"})
+
+
+async def _begin(gate: Gate) -> None:
+    await _in_thread(gate.begun)
+
+
+async def _in_thread(work: Callable[[], Any]) -> None:
+    """Off the event loop, where it is asyncio's; elsewhere (trio) on it: it is short, and seldom."""
+    if is_on_event_loop():
+        try:
+            await sys.modules["asyncio"].to_thread(work)
+            return
+        except RuntimeError:  # no thread is to be had: `work` itself raises nothing
+            pass
+    work()

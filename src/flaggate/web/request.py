@@ -1,0 +1,391 @@
+"""What the middleware of both protocols shares: a request as flaggate reads it, its context, and its visit."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from threading import Lock
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+
+from flaggate.decide.context import NOBODY, Context, put
+from flaggate.decide.decision import Decision
+from flaggate.errors import SettingError
+from flaggate.runtime.visit import Visit
+from flaggate.web.caching import Depends, depends_on
+from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
+from flaggate.web.routes import Routes, Table
+
+if TYPE_CHECKING:
+    from flaggate.runtime.gate import Gate
+    from flaggate.web.geo import Geo
+    from flaggate.web.visitor import Visitors
+
+__all__ = ["ContextMaker", "Request", "RequestContext", "RequestVisit", "Site"]
+
+_Asker = TypeVar("_Asker", contravariant=True)
+Given: TypeAlias = Context | Mapping[str, Any] | None
+
+
+class ContextMaker(Protocol[_Asker]):
+    """What the app gives: who asks, in the words of Context. A value that is a function is called when a rule reads it."""
+
+    def __call__(self, request: _Asker, /) -> Given:
+        """Called once in a visit, when the first flag is asked that reads anything; None = nobody."""
+
+
+class Site:
+    """What an app said to its middleware, ready for its requests.
+
+    Args:
+        gate: What is asked.
+        context: Who asks; given the ASGI scope, the WSGI environ or the framework's request.
+        geo: A City file in MaxMind's format; None = no request has a place.
+        routes: Paths that are there only for those who have a flag.
+        trusted_proxies, proxy_header: As `ClientAddresses` takes them.
+        secret_keys: For the visitor's cookie; without one no request has a visitor.
+
+    Raises:
+        SettingError: for what cannot be used.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        *,
+        context: ContextMaker[Any] | None = None,
+        geo: str | os.PathLike[str] | None = None,
+        routes: Table | None = None,
+        trusted_proxies: Iterable[str] = (),
+        proxy_header: str = X_FORWARDED_FOR,
+        secret_keys: Iterable[str | bytes] | None = None,
+    ) -> None:
+        if context is not None and (not callable(context) or _is_async(context)):
+            allowed = "a plain function of the request; what has to be awaited, await before and read it from there"
+            raise SettingError("context", repr(context), allowed)
+        self.gate = gate
+        self.context = context
+        self.addresses = ClientAddresses(trusted_proxies, proxy_header)
+        self.routes = Routes(routes or {})
+        self.geo: Geo | None = None
+        if geo is not None:
+            from flaggate.web.geo import Geo  # geoip2: for those who have a file
+
+            self.geo = Geo(geo, gate.directory, gate.say_once)
+            gate.upkeep(self.geo.look)
+        self.visitors: Visitors | None = None
+        if secret_keys is not None:
+            from flaggate.web.visitor import Visitors  # itsdangerous: for those who have a key
+
+            self.visitors = Visitors(secret_keys)
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+
+
+class Request:
+    """What flaggate reads of a request; each thing once, when it is needed. The protocols fill in how."""
+
+    asker: Any
+    """What the app's own function is given."""
+    new_visitor: str | None = None
+    """A key that was drawn for this request, because no cookie of ours came with it."""
+
+    def __init__(self, site: Site, asker: Any) -> None:
+        self.site = site
+        self.asker = asker
+
+    @abstractmethod
+    def peer(self) -> str | None:
+        """The address at the other end of the connection; None on a Unix socket."""
+
+    @abstractmethod
+    def header(self, name: str) -> Sequence[str]:
+        """The values of a header, by its name in lower case, in their order."""
+
+    @abstractmethod
+    def is_https(self) -> bool:
+        """Whether the client's cookies may be bound to TLS."""
+
+    def address(self) -> str | None:
+        """The client's address."""
+        addresses = self.site.addresses
+        return addresses.client(self.peer(), self.header(addresses.header))
+
+    def visitor(self) -> str | None:
+        """The visitor's key; a new one, to be sent back with the response, if none came."""
+        visitors = self.site.visitors
+        if visitors is None:
+            return None
+        known = visitors.known(self.header("cookie"))
+        if known is None:
+            with _drawing:  # a visit may be in several threads, and gets one key
+                known = self.new_visitor = self.new_visitor or visitors.draw()
+        return known
+
+
+_drawing: Final = Lock()
+_PLACE: Final = ("city", "city_id", "region", "country")
+NOWHERE: Final = (None, None, None, None)
+_SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
+_NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
+_NO_ATTRIBUTES: Final = NOBODY.attributes
+
+
+class RequestContext(Context):
+    """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
+    what the app gave as a function. Takes the words of Context."""
+
+    __slots__ = ("_given", "_request")
+
+    _given: dict[str, Any]
+    """What the app gave, of what else is looked up; and functions."""
+    _request: Request
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        user: Any = None,
+        account: Any = None,
+        staff: Any = False,
+        groups: Any = _NO_GROUPS,
+        tier: Any = None,
+        attributes: Any = _NO_ATTRIBUTES,
+        **place: Any,
+    ) -> None:
+        # Half of what a decision costs is here: a slot's own setter, and nothing asked twice.
+        _set_request(self, request)
+        _set_given(self, place)
+        if user is None or (type(user) is str and user):
+            _set_user(self, user)
+        else:
+            self._take("user", user)
+        if account is None or (type(account) is str and account):
+            _set_account(self, account)
+        else:
+            self._take("account", account)
+        if staff is False or staff is True:
+            _set_staff(self, staff)
+        else:
+            self._take("staff", staff)
+        if type(groups) is frozenset:
+            _set_groups(self, groups)
+        else:
+            self._take("groups", groups)
+        if tier is None or type(tier) is str:
+            _set_tier(self, tier)
+        else:
+            self._take("tier", tier)
+        if attributes is _NO_ATTRIBUTES:
+            _set_attributes(self, attributes)
+        else:
+            self._take("attributes", attributes)
+        for name in place:
+            if name not in _SLOTS:
+                raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
+        if request.site.geo is None and not place:
+            _set_city(self, None)
+            _set_country(self, None)
+
+    def _take(self, name: str, value: Any) -> None:
+        """Set a value as it is to be, or keep the function that gives it."""
+        if callable(value):
+            self._given[name] = value
+        else:
+            put(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute that was not needed so far."""
+        slot = _SLOTS.get(name)
+        if slot is None:
+            raise AttributeError(f"a Context has no {name!r}")
+        if name in self._given:
+            value = self._given[name]
+            put(self, name, value() if callable(value) else value)
+        elif name == "ip":
+            put(self, name, self._request.address())
+        elif name == "visitor":
+            put(self, name, self._request.visitor())
+        else:
+            self._look_up_place()
+        return slot.__get__(self)
+
+    def _look_up_place(self) -> None:
+        """All of it at once, but for what the app gave."""
+        geo = self._request.site.geo
+        place = NOWHERE if geo is None or self.ip is None else geo.place(self.ip)
+        for word, value in zip(_PLACE, place, strict=True):
+            if word not in self._given:
+                _SLOTS[word].__set__(self, value)
+
+    def replace(self, **changes: Any) -> RequestContext:
+        """A context like this one but for the changes; what was not looked up so far still waits."""
+        return RequestContext(self._request, **{**self._given, **self._known(), **changes})
+
+    def _known(self) -> dict[str, Any]:
+        return {name: slot.__get__(self) for name, slot in _SLOTS.items() if self._is_known(name)}
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            _SLOTS[name].__get__(self)
+        except AttributeError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"RequestContext({', '.join(f'{name}={value!r}' for name, value in self._known().items() if value)})"
+
+
+_set_request = RequestContext.__dict__["_request"].__set__
+_set_given = RequestContext.__dict__["_given"].__set__
+_set_user = _SLOTS["user"].__set__
+_set_account = _SLOTS["account"].__set__
+_set_staff = _SLOTS["staff"].__set__
+_set_groups = _SLOTS["groups"].__set__
+_set_tier = _SLOTS["tier"].__set__
+_set_city = _SLOTS["city"].__set__
+_set_country = _SLOTS["country"].__set__
+_set_attributes = _SLOTS["attributes"].__set__
+
+
+def _given(context: Given) -> Mapping[str, Any]:
+    """What the app's function gave, as words. Of a whole Context what is missing is looked up."""
+    if isinstance(context, Context):
+        return {name: getattr(context, name) for name in _SLOTS if getattr(context, name) != getattr(NOBODY, name)}
+    return context or {}
+
+
+class RequestVisit(Visit):
+    """The visit of a request: its context is made when a flag first needs one."""
+
+    site: Site
+    _request: Request | None = None
+    _failure: Exception | None = None
+    """What the app's own function raised: it is not called again."""
+    _depended = Depends.NOTHING
+    """On what it depended before `identify`."""
+    is_started = False
+    """Whether the response was begun."""
+    ended: float | None = None
+    """When the response's body was complete, by perf_counter()."""
+    is_stream = False
+    """Whether it was sent piece by piece for as long as the app had some: how long that took says nothing."""
+    is_gone = False
+    """Whether the client left before the end."""
+    status = 0
+
+    @property
+    @abstractmethod
+    def request(self) -> Request:
+        """The request, as flaggate reads it."""
+
+    @property
+    def context(self) -> Context:
+        """Who asks. Raises what the app's own function raises."""
+        if self._context is None:
+            if self._failure is not None:
+                raise self._failure
+            request, make = self.request, self.site.context
+            try:
+                given = None if make is None else make(request.asker)
+                self._context = RequestContext(request, **(given if type(given) is dict else _given(given)))
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._context
+
+    def identify(self, **changes: Any) -> None:
+        """As `Visit.identify`; without changes the app's function is asked again who it is."""
+        if not changes:
+            self._context = self._failure = None
+        else:
+            try:
+                context = self.context
+            except Exception:  # the app's own function: the flags that need it are off, and say why
+                return
+            self._context = context.replace(**changes)
+        self._depended = self.depends()  # of what was only listed nothing else remains
+        self._earlier = self._earlier or {}
+        # Not only those that read what differs: to tell, what waits would have to be looked up.
+        entries = self.snapshot.entries
+        self._forget({word for name in self._answers if name in entries for word in entries[name].compiled.reads})
+
+    is_asked = False
+    """Whether any flag was asked or listed."""
+
+    def waits(self) -> bool:
+        """Whether a client waits for the response to start."""
+        return not (self.is_started or self.is_gone)
+
+    def _ask(self, name: str) -> Decision:
+        if not (self._answers or self.is_started or self.is_counted):
+            self._gate.meter.enter(self)  # from here on it is known if it hangs
+        return super()._ask(name)
+
+    def _decided(self, name: str) -> Decision:
+        self.is_asked = True
+        snapshot = self.snapshot
+        entry = snapshot.entries.get(name)
+        if entry is None or not entry.compiled.reads:
+            return self._gate.decided(snapshot, name, NOBODY)  # whoever asks
+        try:
+            context = self._context or self.context
+        except Exception as error:  # the app's own function: off when in doubt, and the request goes on
+            return self._gate.fault(name, f"who asks could not be told: {error!r}")
+        decision = self._gate.decided(snapshot, name, context)
+        if entry.unit == "visitor" and self.request.new_visitor is not None:
+            return _without_arm(decision)
+        return decision
+
+    # --- the response -----------------------------------------------------------------------
+
+    def depends(self) -> Depends:
+        """On what of the request the response depends, by the flags that went into it."""
+        entries = self.snapshot.entries
+        if self._earlier is None and self._seen is None and len(self._answers) == 1:  # most of them
+            (name,) = self._answers
+            return depends_on(entries[name].compiled.reads) if name in entries else Depends.NOTHING
+        asked = {**(self._earlier or {}), **(self._seen or {}), **self._answers}
+        each = (depends_on(entries[name].compiled.reads) for name in asked if name in entries)
+        return max(self._depended, max(each, default=Depends.NOTHING))
+
+    def new_cookie(self) -> str | None:
+        """The Set-Cookie for a visitor that was drawn for this request."""
+        request, visitors = self._request, self.site.visitors
+        if request is None or request.new_visitor is None or visitors is None:
+            return None
+        return visitors.cookie(request.new_visitor, is_https=request.is_https())
+
+    def leave(self) -> None:
+        """The client has left before the end. The app may go on, and even answer."""
+        self.is_gone = True
+        if self.is_asked and not self.is_started:
+            self._gate.meter.count_gone(self, (perf_counter() - self.begun) * 1000)
+
+    def end(self, error: BaseException | None) -> None:
+        """The request has ended: count it, the first time."""
+        if not self.is_asked or self.is_counted:
+            return
+        meter = self._gate.meter
+        is_failed = error is not None and isinstance(error, Exception)
+        if self.is_gone or (error is not None and not is_failed and self.ended is None):
+            # Also one that is cancelled: nobody waits any more.
+            if self.is_started:
+                meter.leave(self)
+            else:
+                meter.count_gone(self, (perf_counter() - self.begun) * 1000)
+            return
+        milliseconds = None if self.is_stream else ((self.ended or perf_counter()) - self.begun) * 1000
+        is_failed = is_failed or self.status >= 500 or not self.is_started
+        meter.count(self, is_error=is_failed, milliseconds=milliseconds)
+
+
+@lru_cache(1024)
+def _without_arm(decision: Decision) -> Decision:
+    """As long as the cookie has not come back nobody knows whether it will: such a visitor is in no arm."""
+    return decision._replace(arm=None)

@@ -1,0 +1,238 @@
+"""flaggate in any WSGI app: one visit a request, counted when it ends; routes that flags gate."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from flaggate.web.caching import cache_control, vary
+from flaggate.web.client_ip import X_FORWARDED_FOR
+from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
+from flaggate.web.routes import Table
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from _typeshed import OptExcInfo
+
+    from flaggate.runtime.gate import Gate
+
+__all__ = ["SITE", "FlaggateMiddleware"]
+
+SITE: Final = "flaggate.site"
+"""The environ's key for the site that serves it."""
+
+
+class FlaggateMiddleware:
+    """WSGI middleware: `app = FlaggateMiddleware(app, gate, ...)`. Takes the settings of `flaggate.web.request.Site`;
+    `context` is given the environ.
+
+    Requests are visits of the gate: `gate.is_on("name")` inside is about who asks.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        gate: Gate,
+        *,
+        context: ContextMaker[WSGIEnvironment] | None = None,
+        geo: str | os.PathLike[str] | None = None,
+        routes: Table | None = None,
+        trusted_proxies: Iterable[str] = (),
+        proxy_header: str = X_FORWARDED_FOR,
+        secret_keys: Iterable[str | bytes] | None = None,
+    ) -> None:
+        self.app = app
+        self.site = Site(
+            gate,
+            context=context,
+            geo=geo,
+            routes=routes,
+            trusted_proxies=trusted_proxies,
+            proxy_header=proxy_header,
+            secret_keys=secret_keys,
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        site = self.site
+        outer = environ.get(SITE)
+        if outer is not None and outer.gate is site.gate:  # wrapped twice: one visit
+            return self.app(environ, start_response)
+        environ[SITE] = site
+        visit = WsgiVisit(site, environ, start_response)
+        token = site.gate.current.set(visit)
+        try:
+            app = self._routed(visit, environ) if site.routes else self.app
+            body = app(environ, visit.start)
+        except BaseException as error:
+            visit.end(error)
+            raise
+        finally:
+            site.gate.current.reset(token)
+        return visit.follow(body)
+
+    def _routed(self, visit: RequestVisit, environ: WSGIEnvironment) -> WSGIApplication:
+        """The app that serves a path: another one, or this one with another path, where a flag gates it."""
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")  # PEP 3333
+        gated = self.site.routes.match(path or "/")
+        if gated is None or visit.is_on(gated.flag):
+            return self.app
+        if gated.otherwise is None:
+            return _not_found
+        environ["PATH_INFO"] = gated.otherwise.encode("utf-8").decode("latin-1")
+        return self.app
+
+
+class WsgiVisit(RequestVisit):
+    """Stands between the server and the app: it sees the response start and end."""
+
+    _headers: Sequence[tuple[str, str]] = ()
+
+    def __init__(self, site: Site, environ: WSGIEnvironment, start_response: StartResponse) -> None:
+        # Not by super(): a request without a question pays for this and little else.
+        self._gate = gate = site.gate
+        self.snapshot = gate.ready or gate.begun()
+        self._context = None
+        self._answers = {}
+        self.site = site
+        self.begun = perf_counter()
+        self._environ = environ
+        self._start_response = start_response
+
+    def is_head(self) -> bool:
+        """Whether there is no body to be taken."""
+        return bool(self._environ.get("REQUEST_METHOD") == "HEAD")
+
+    @property
+    def request(self) -> Request:
+        if self._request is None:
+            self._request = _WsgiRequest(self.site, self._environ)
+        return self._request
+
+    def start(
+        self,
+        status: str,
+        headers: list[tuple[str, str]],
+        exc_info: OptExcInfo | None = None,
+        /,
+    ) -> Callable[[bytes], object]:
+        """What the app calls for start_response."""
+        self.status = int(status[:3])
+        if self.is_asked:
+            headers = self._with_headers(headers)
+        self._headers = headers
+        # Without exc_info as many servers and apps have it: with two arguments.
+        write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+        self.is_started = True
+        return write
+
+    def has_length(self) -> bool:
+        """Whether the response says how long it is; known once it was started."""
+        return any(name.lower() == "content-length" for name, _ in self._headers)
+
+    def _with_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """With what the response says to caches, and the visitor's cookie."""
+        depends = self.depends()
+        if not depends:
+            return headers
+        known = {"cache-control": "", "vary": ""}
+        kept = []
+        for header in headers:
+            name = header[0].lower()
+            if name in known:
+                known[name] += f", {header[1]}" if known[name] else header[1]
+            else:
+                kept.append(header)
+        kept.append(("Cache-Control", cache_control(known["cache-control"])))
+        if varying := vary(known["vary"], depends):
+            kept.append(("Vary", varying))
+        if (cookie := self.new_cookie()) is not None:
+            kept.append(("Set-Cookie", cookie))
+        return kept
+
+    def follow(self, body: Iterable[bytes]) -> Iterable[bytes]:
+        """The body, so that its end is seen."""
+        wrapper = self._environ.get("wsgi.file_wrapper")
+        if isinstance(wrapper, type) and isinstance(body, wrapper):
+            self.is_stream = True  # the server sends the file by itself, and only if it is handed over as it is
+            self.end(None)
+            return body
+        return _SizedBody(self, body) if isinstance(body, (list, tuple)) else _Body(self, body)
+
+
+class _Body:
+    """An app's response: its visit goes on while it is iterated, and ends when the server has taken all of it."""
+
+    def __init__(self, visit: WsgiVisit, body: Iterable[bytes]) -> None:
+        self._visit = visit
+        self._body = body
+
+    def __iter__(self) -> Iterator[bytes]:
+        parts = self._within(iter, self._body)
+        while (part := self._within(next, parts, None)) is not None:
+            yield part
+        self._end(None)
+
+    def close(self) -> None:
+        """Called by the server, whatever happened."""
+        visit = self._visit
+        close = getattr(self._body, "close", None)
+        if close is not None:
+            self._within(close)
+        visit.is_gone = not visit.is_head()  # of a body that was taken whole nothing is left to be counted
+        visit.end(None)
+
+    def _within(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Call what is the app's, in its visit. Each time anew: in between the thread is the server's."""
+        visit = self._visit
+        current = visit.site.gate.current
+        token = current.set(visit)
+        try:
+            return work(*args)
+        except Exception as error:
+            self._end(error)
+            raise
+        finally:
+            current.reset(token)
+
+    def _end(self, error: Exception | None) -> None:
+        self._visit.is_stream = not self._visit.has_length()  # an app that is a generator starts with its first part
+        self._visit.end(error)
+
+
+class _SizedBody(_Body):
+    """Of a list: servers give a Content-Length to a response of one part, and ask for it like this."""
+
+    _body: Sequence[bytes]
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self._body  # nothing of it is the app's own code
+        self._visit.end(None)
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+
+class _WsgiRequest(Request):
+    """A request by its environ."""
+
+    def peer(self) -> str | None:
+        # werkzeug's ProxyFix keeps what it replaced: its trust is not added to ours.
+        fixed: Any = self.asker.get("werkzeug.proxy_fix.orig") or self.asker
+        peer: str | None = fixed.get("REMOTE_ADDR")
+        return peer
+
+    def header(self, name: str) -> Sequence[str]:
+        value = self.asker.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return [] if value is None else [value]
+
+    def is_https(self) -> bool:
+        return bool(self.asker.get("wsgi.url_scheme") == "https")
+
+
+def _not_found(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """As if the route were not there."""
+    start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", "9")])
+    return [b"Not Found"]
