@@ -1,11 +1,24 @@
-"""For all tests: on a busy machine no single example is too slow."""
+"""For all tests: on a busy machine no single example is too slow, and in CI no part is missing."""
 
 from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
+IS_CI = "CI" in os.environ
+
 # In CI the same examples every time: what is red there is red for a reason in the change.
-settings.register_profile("flaggate", deadline=None, derandomize="CI" in os.environ)
+settings.register_profile("flaggate", deadline=None, derandomize=IS_CI)
 settings.load_profile("flaggate")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what was skipped for want of a part: in CI that is a failure."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    if IS_CI and skipped:
+        for report in skipped:
+            terminalreporter.write_line(f"skipped in CI: {report.nodeid}: {report.longrepr[-1]}", red=True)
+        if terminalreporter._session is not None:  # private, and what pytest itself returns
+            terminalreporter._session.exitstatus = pytest.ExitCode.TESTS_FAILED

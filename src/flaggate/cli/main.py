@@ -26,8 +26,9 @@ from flaggate.errors import (
     UnreadableError,
     closest,
 )
+from flaggate.stores.base import Store
 
-__all__ = ["cli", "main"]
+__all__ = ["cli", "main", "run", "write_anything"]
 
 DONE: Final = 0
 NOT_WRITTEN: Final = 5
@@ -66,7 +67,7 @@ class _Commands(click.Group):
             longer = next((command for command in self.commands if command.startswith(word)), None)
             meant = _WORDS_OF_OTHERS.get(word) or longer or closest(word, self.commands)
             hint = f" Did you mean {meant!r}?" if meant else ""
-            ctx.fail(f"There is no command {word!r}.{hint} flaggate --help lists them all.")
+            ctx.fail(f"There is no command {word!r}.{hint} {ctx.command_path} --help lists them all.")
         return super().resolve_command(ctx, args)
 
 
@@ -88,11 +89,11 @@ for _command in (*moves.moves, moves.owner, demo):
     cli.add_command(_command)
 
 
-def run(args: Sequence[str]) -> int:
-    """Run one command and return its exit code."""
+def run(args: Sequence[str], *, store: Store | None = None, program: str = "flaggate") -> int:
+    """Run one command and return its exit code; on this store, unless another one is named."""
     is_json = "--json" in args
     try:
-        result: Any = cli.main(args=list(args), prog_name="flaggate", standalone_mode=False)
+        result: Any = cli.main(args=list(args), prog_name=program, standalone_mode=False, obj=store)
     except click.exceptions.Abort:
         with _AS_FAR_AS_IT_GOES:
             line("stopped", err=True)
@@ -153,9 +154,14 @@ def _each(error: FlaggateError, words: str) -> Sequence[str]:
     return words.split("\n") if isinstance(error, UnreadableError) else [words]
 
 
-def main() -> None:
-    """The console script."""
+def write_anything() -> None:
+    """From now on no character is one that the terminal cannot show."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where there is none
             stream.reconfigure(errors="backslashreplace")
+
+
+def main() -> None:
+    """The console script."""
+    write_anything()
     sys.exit(run(sys.argv[1:]))

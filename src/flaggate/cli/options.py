@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from flaggate.errors import StoreError, closest
 from flaggate.stores import open_store
@@ -20,6 +21,11 @@ _ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
 
 def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None], Store]:
     def opened(context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
+        hosts: Store | None = context.obj  # of the app that this runs in; only a store that is named here is nearer
+        if hosts is not None and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE:
+            if not create or not hosts.url.startswith("sqlite:"):
+                return hosts
+            url = hosts.url  # an app makes no file; who applies definitions does
         if not url:
             raise click.UsageError("Which store? Say --store sqlite:///flags.db, or set FLAGGATE_STORE.")
         if url == "memory://":

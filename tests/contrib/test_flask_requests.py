@@ -1,0 +1,426 @@
+"""A request of a Flask app as a visit: who asks, when that is found out, what is counted and what is sent."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from flask import (
+    Flask,
+    Request,
+    Response,
+    abort,
+    copy_current_request_context,
+    g,
+    render_template_string,
+    request,
+    send_file,
+    session,
+    stream_with_context,
+)
+from werkzeug.wsgi import FileWrapper
+
+from flaggate import Context, Gate
+from flaggate.contrib.flask import feature_required, flags_from, init_app
+from tests.contrib.scenes import Switchboard
+
+
+class Who:
+    """The app's function: who asks, by the query, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.tiers = 0
+
+    def __call__(self, asked: Request) -> Mapping[str, Any]:
+        self.calls += 1
+
+        def tier() -> str | None:
+            self.tiers += 1
+            return request.args.get("tier")
+
+        return {"user": asked.args.get("user"), "staff": "staff" in asked.args, "tier": tier}
+
+
+@pytest.fixture
+def who() -> Who:
+    return Who()
+
+
+def create_app(gate: Gate, context: Any = None, **options: Any) -> Flask:
+    app = Flask("invoicing")
+    app.config.update(TESTING=True, SECRET_KEY="the app's own")
+    init_app(app, gate, context=context, **options)
+
+    @app.get("/tier")
+    def tier() -> str:
+        return str(flags_from(request)["tiered"])
+
+    @app.get("/banner")
+    def banner() -> str:
+        return str(flags_from(request).is_on("banner"))
+
+    return app
+
+
+# --- who asks -----------------------------------------------------------------------------------
+
+
+def test_the_flags_of_a_request(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered", "adas"), who)
+
+    @app.get("/")
+    def home() -> dict[str, Any]:
+        flags = flags_from(request)
+        before = flags["adas"], flags.is_on("tiered"), flags.decide("tiered").reason
+        flags.identify(user="ada")
+        return {"before": before, "after": flags["adas"], "helper": board.gate.is_on("adas")}
+
+    found = app.test_client().get("/?tier=pro").json
+    assert found == {"before": [False, True, "on"], "after": True, "helper": True}
+
+
+def test_the_app_is_asked_once_a_request_and_only_when_a_flag_reads_something(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("banner", "tiered", "adas"), who)
+
+    @app.get("/all")
+    def all_of_them() -> str:
+        flags = flags_from(request)
+        return f"{flags['adas']} {flags['tiered']} {flags['team']} {flags['tiered']}"
+
+    client = app.test_client()
+    assert client.get("/banner?tier=pro").text == "True"
+    assert (who.calls, who.tiers) == (0, 0)
+    assert client.get("/tier?tier=pro").text == "True"
+    assert (who.calls, who.tiers) == (1, 1)
+    assert client.get("/all?user=ada&tier=pro").text == "True True False True"
+    assert (who.calls, who.tiers) == (2, 2)
+
+
+def test_who_asks_may_be_read_from_session_and_g(board: Switchboard) -> None:
+    app = create_app(board.on("adas", "tiered"), lambda _: {"user": session.get("user"), "tier": lambda: g.tier})
+
+    @app.before_request
+    def account() -> None:
+        g.tier = "pro"
+
+    @app.get("/ada")
+    def ada() -> str:
+        return f"{flags_from(request)['adas']} {flags_from(request)['tiered']}"
+
+    client = app.test_client()
+    assert client.get("/ada").text == "False True"
+    with client.session_transaction() as kept:
+        kept["user"] = "ada"
+    assert client.get("/ada").text == "True True"
+
+
+def test_who_asks_may_be_a_context_or_nobody(board: Switchboard) -> None:
+    app = create_app(board.on("tiered"), lambda asked: Context(tier="pro") if asked.args else None)
+    client = app.test_client()
+    assert [client.get(path).text for path in ("/tier?me", "/tier")] == ["True", "False"]
+
+
+def test_without_a_function_and_without_flask_login_nobody_asks(board: Switchboard) -> None:
+    assert create_app(board.on("adas", "tiered", "banner")).test_client().get("/tier").text == "False"
+
+
+def test_a_request_is_asked_before_its_view(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered"), who)
+
+    @app.before_request
+    def early() -> None:
+        g.early = flags_from(request)["tiered"]
+
+    @app.after_request
+    def late(response: Response) -> Response:
+        board.off("tiered")  # which the next request sees
+        response.headers["Late"] = f"{g.early} {flags_from(request)['tiered']}"
+        return response
+
+    client = app.test_client()
+    assert client.get("/banner?tier=pro").headers["Late"] == "True True"
+    assert client.get("/banner?tier=pro").headers["Late"] == "False False"
+
+
+def test_a_visit_of_somebody_else_within_a_request(board: Switchboard) -> None:
+    """A view that renders a letter to another customer."""
+    app = create_app(board.on("tiered"), lambda _: {"tier": "free"})
+
+    @app.get("/letter")
+    def letter() -> str:
+        with board.gate.visit(Context(tier="pro")):
+            inside = render_template_string('{{ feature("tiered") }}'), flags_from(request)["tiered"]
+        return f"{inside} {flags_from(request)['tiered']}"
+
+    assert app.test_client().get("/letter").text == "('True', True) False"
+
+
+# --- routes -------------------------------------------------------------------------------------
+
+
+def test_a_route_is_gated_before_flask_sees_the_request(board: Switchboard) -> None:
+    """The function has a request of Flask's around it there, too: with its session, g, and teardown."""
+    seen: list[str] = []
+
+    def who(asked: Request) -> dict[str, Any]:
+        g.connection = "open"
+        return {"user": session.get("user"), "tier": lambda: f"{asked.args['tier']}"}
+
+    app = create_app(board.on("adas", "tiered"), who, routes={"/v2/*": ("adas", "/v1/*"), "/pro": "tiered"})
+
+    @app.teardown_appcontext
+    def close(error: BaseException | None) -> None:
+        seen.append(g.pop("connection", "none"))
+
+    @app.route("/v1/<name>", methods=["GET", "POST"])
+    def old(name: str) -> str:
+        return f"old {name} {request.form.get('sum')}"
+
+    @app.route("/v2/<name>", methods=["GET", "POST"])
+    def new(name: str) -> str:
+        return f"new {name} {request.form.get('sum')} {flags_from(request)['adas']}"
+
+    app.add_url_rule("/pro", "pro", lambda: "pro")
+    client = app.test_client()
+    assert client.post("/v2/x", data={"sum": "7"}).text == "old x 7"
+    assert seen == ["open", "none"]
+    with client.session_transaction() as kept:
+        kept["user"] = "ada"
+    assert client.post("/v2/x", data={"sum": "7"}).text == "new x 7 True"
+    assert client.get("/pro?tier=pro").text == "pro"
+    assert client.get("/pro?tier=free").status_code == 404
+    assert board.counted("adas")["on"] == (1, 0)
+
+
+# --- outside of the request's way ---------------------------------------------------------------
+
+
+def test_a_request_that_no_middleware_saw_is_answered_and_not_counted(board: Switchboard, who: Who) -> None:
+    gate = Gate.open(board.on("tiered").store, background=False, hang_seconds=0.0)
+    app = create_app(gate, who)
+    with app.test_request_context("/?tier=pro"):
+        assert flags_from(request)["tiered"]
+        assert render_template_string('{{ feature("tiered") }}') == "True"
+        flags_from(request).identify(tier="free")
+        assert not flags_from(request)["tiered"]
+        assert not gate.meter.look_for_hangs()  # nor is it taken for one that hangs
+    assert who.calls == 1
+    gate.flush()
+    assert gate.store.counts() == []
+
+
+def test_a_job_that_renders_a_page_for_somebody(board: Switchboard, who: Who) -> None:
+    """It says who, and makes a request only because templates want one."""
+    app = create_app(board.on("tiered"), who)
+    with board.gate.visit(Context(tier="pro")), app.test_request_context("/"):
+        assert render_template_string('{{ feature("tiered") }}') == "True"
+    assert board.counted("tiered") == {"on": (1, 0)}
+
+
+def test_a_request_of_a_test_within_a_request(board: Switchboard, who: Who) -> None:
+    """Something renders a page of the app as another one would see it."""
+    app = create_app(board.on("tiered"), who)
+
+    @app.get("/preview")
+    def preview() -> str:
+        with app.test_request_context("/?tier=pro"):
+            inside = flags_from(request)["tiered"]
+            outside = board.gate.is_on("tiered")  # for whom the whole visit is
+        by_client = app.test_client().get("/tier?tier=pro").text
+        return f"{inside} {outside} {by_client} {flags_from(request)['tiered']}"
+
+    assert app.test_client().get("/preview").text == "True False True False"
+
+
+def test_a_test_may_look_after_the_request(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered"), who)
+    with app.test_client() as client:
+        client.get("/banner?tier=pro")
+        assert flags_from(request)["tiered"]
+    assert board.counted("tiered") == {}
+
+
+def test_a_thread_that_a_request_starts(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered"), who)
+    found: list[bool] = []
+
+    @app.get("/start")
+    def start() -> str:
+        @copy_current_request_context
+        def work() -> None:
+            found.append(flags_from(request)["tiered"])
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        return "started"
+
+    app.test_client().get("/start?tier=pro")
+    assert found == [True]
+
+
+# --- streams and files --------------------------------------------------------------------------
+
+
+def test_a_stream_asks_as_the_visit_that_it_belongs_to(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered"), who)
+
+    @app.get("/stream")
+    def stream() -> Response:
+        def parts() -> Iterator[str]:
+            yield f"{flags_from(request)['tiered']} "
+            board.off("tiered")
+            yield f"{flags_from(request)['tiered']} {board.gate.is_on('tiered')}"
+
+        return Response(stream_with_context(parts()))
+
+    @app.get("/bare")
+    def bare() -> Response:
+        """Without Flask's context: the gate knows the visit all the same."""
+        return Response(str(board.gate.is_on("tiered")) for _ in range(1))
+
+    client = app.test_client()
+    assert client.get("/bare?tier=pro").text == "True"
+    assert client.get("/stream?tier=pro").text == "True True True"
+    assert client.get("/stream?tier=pro").text == "False False False"
+    assert board.counted("tiered") == {"on": (2, 0), "off": (1, 0)}
+
+
+def test_a_file_is_handed_to_the_server_as_it_is(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("banner"), who)
+
+    @app.get("/file")
+    @feature_required("banner")
+    def file() -> Response:
+        return send_file(io.BytesIO(b"%PDF"), mimetype="application/pdf")
+
+    from werkzeug.test import create_environ
+
+    body = app(create_environ("/file") | {"wsgi.file_wrapper": FileWrapper}, lambda *_: lambda _: None)
+    assert isinstance(body, FileWrapper)
+    assert app.test_client().get("/file").data == b"%PDF"
+    assert board.counted("banner") == {"on": (2, 0)}
+
+
+def test_nothing_of_a_request_stays_behind(board: Switchboard, who: Who) -> None:
+    """Its visit is not taken for the visit of whatever this thread does next."""
+    app = create_app(board.on("tiered"), who)
+    app.testing = False
+
+    @app.get("/broken")
+    @feature_required("tiered")
+    def broken() -> str:
+        raise LookupError
+
+    @app.get("/stream")
+    def stream() -> Response:
+        return Response(iter(["one", "two"]))
+
+    client = app.test_client()
+    assert client.get("/tier?tier=pro").status_code == 200  # neither read nor closed
+    assert not board.gate.is_on("tiered")
+    with app.test_client() as kept:
+        kept.get("/tier?tier=pro")
+        assert not board.gate.is_on("tiered")
+    assert client.get("/broken?tier=pro").status_code == 500
+    assert not board.gate.is_on("tiered")
+    one, other = (iter(client.get("/stream?tier=pro").response) for _ in range(2))
+    for response in (one, other, one, other):  # as by a server that serves both from one thread
+        assert next(response)
+        assert not board.gate.is_on("tiered")
+    assert [*one, *other] == []
+    assert not board.gate.is_on("tiered")
+
+
+# --- what is counted ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_propagated", [False, True])
+def test_failures_are_counted(board: Switchboard, who: Who, is_propagated: bool) -> None:
+    app = create_app(board.on("banner"), who)
+    app.config.update(TESTING=False, PROPAGATE_EXCEPTIONS=is_propagated)  # as debug does
+
+    @app.get("/<kind>")
+    @feature_required("banner")
+    def fail(kind: str) -> str:
+        if kind == "fine":
+            return "fine"
+        if kind.isdigit():
+            abort(int(kind))
+        raise LookupError(kind)
+
+    @app.get("/handled")
+    @feature_required("banner")
+    def handled() -> str:
+        raise KeyError("handled")
+
+    @app.errorhandler(KeyError)
+    def handle(error: KeyError) -> str:
+        return "there you are"
+
+    client = app.test_client()
+    for path in ("/fine", "/404", "/handled", "/500", "/503"):
+        assert client.get(path).text
+    assert board.counted("banner") == {"on": (5, 2)}
+    if is_propagated:
+        with pytest.raises(LookupError, match="raised"):
+            client.get("/raised")
+    else:
+        assert "Internal Server Error" in client.get("/raised").text
+    assert board.counted("banner") == {"on": (6, 3)}
+
+
+def test_an_error_handler_may_ask_too(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered"), who)
+
+    @app.errorhandler(404)
+    def nothing(_: Exception) -> tuple[str, int]:
+        return render_template_string('{{ feature("tiered") }}'), 404
+
+    response = app.test_client().get("/never-was?tier=pro")
+    assert (response.status_code, response.text) == (404, "True")
+    assert board.counted("tiered") == {"on": (1, 0)}
+
+
+# --- what is sent -------------------------------------------------------------------------------
+
+
+def test_what_the_app_says_to_caches_is_kept(board: Switchboard, who: Who) -> None:
+    app = create_app(board.on("tiered", "banner"), who)
+
+    @app.after_request
+    def say(response: Response) -> Response:
+        response.cache_control.public = True
+        response.cache_control.max_age = 60
+        response.vary.add("Accept-Language")
+        return response
+
+    client = app.test_client()
+    assert client.get("/banner").headers["Cache-Control"] == "public, max-age=60"
+    asked = client.get("/tier").headers
+    assert asked["Cache-Control"] == "max-age=60, private"
+    assert asked["Vary"] == "Accept-Language, Cookie, Authorization"
+    assert len(asked.getlist("Vary")) == len(asked.getlist("Cache-Control")) == 1
+
+
+def test_the_session_and_the_visitor_each_have_their_cookie(board: Switchboard) -> None:
+    app = create_app(board.start("tried"))
+
+    @app.get("/try")
+    def try_it() -> str:
+        session["n"] = session.get("n", 0) + 1
+        return str(flags_from(request)["tried"])
+
+    client = app.test_client()
+    first = client.get("/try")
+    names = [cookie.split("=")[0] for cookie in first.headers.getlist("Set-Cookie")]
+    assert sorted(names) == ["flaggate_visitor", "session"]
+    assert first.headers["Vary"] == "Cookie"
+    again = client.get("/try")
+    assert again.text == first.text
+    assert [cookie.split("=")[0] for cookie in again.headers.getlist("Set-Cookie")] == ["session"]
+    assert "flaggate_visitor" not in str(client.get("/banner").headers)
