@@ -2,10 +2,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 
-.PHONY: demo test check bench clean
+.PHONY: demo example test check bench clean
 
 demo: $(VENV)/demo
-	$(BIN) -m flaggate demo
+	$(BIN) -m flaggate demo $(ARGS)
+
+example: $(VENV)/demo
+	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
 	$(BIN) -m pytest --numprocesses 2
@@ -28,7 +31,7 @@ $(BIN):
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo: $(BIN) pyproject.toml
-	$(BIN) -m pip install --quiet --disable-pip-version-check --editable .
+	$(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
 $(VENV)/test: $(BIN) pyproject.toml

@@ -14,10 +14,10 @@ from tests.cli.conftest import Terminal
 
 
 @pytest.mark.parametrize(("number", "code", "said"), [(signal.SIGINT, 130, "stopped\n"), (signal.SIGTERM, 143, "")])
-@pytest.mark.parametrize("point", ["500 people", "draft", "manchester"])
+@pytest.mark.parametrize("point", ["100 people", "draft", "manchester"])
 def test_a_signal_to_all_of_it(tmp_path: Path, point: str, number: signal.Signals, code: int, said: str) -> None:
     demo = subprocess.Popen(
-        [sys.executable, "-m", "flaggate", "demo", "--pace", "0.5"],
+        [sys.executable, "-m", "flaggate", "demo", "--pace", "0.5", "--people", "100"],
         env=_unmeasured() | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -33,6 +33,22 @@ def test_a_signal_to_all_of_it(tmp_path: Path, point: str, number: signal.Signal
     assert list(tmp_path.iterdir()) == []
 
 
+def test_servers_go_with_a_demo_that_is_killed(tmp_path: Path) -> None:
+    """Nobody is left to end them; they see that it has gone. (Its folder stays: nobody is left to remove it.)"""
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "flaggate", "demo", "--pace", "0.5", "--people", "100"],
+        env=_unmeasured() | {"TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    while not (line := demo.stdout.readline()).startswith("draft"):
+        assert line, "the demo ended by itself"
+    demo.kill()
+    assert demo.communicate(timeout=60)[1] == ""  # as above: when the last of them has gone
+
+
 def _unmeasured() -> dict[str, str]:
     """An environment without coverage, whose tracer keeps a lock for ever that an interrupt hits while it is held."""
     return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
@@ -46,3 +62,13 @@ def test_a_demo_whose_processes_do_not_run_says_so(
     terminal("demo", "--pace", "0", "--json", code=1)
     assert "the demo" in terminal.out
     assert terminal.err == ""
+
+
+@pytest.mark.parametrize("part", ["flask", "geoip2", "mmdb_writer", "waitress"])
+def test_a_demo_that_misses_a_part_says_what_to_install(
+    terminal: Terminal, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, part, None)  # as where it is not installed
+    terminal("demo", code=2)
+    assert "pip install 'flaggate[demo]'" in terminal.err
+    assert terminal.out == ""

@@ -1,65 +1,123 @@
-"""The demo: its answers, person by person, are those of an oracle that shares no code with it."""
+"""The demo: the pages that it was served, person by person, are those of an oracle that shares no code with it."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flaggate.cli.demo import command
+from flaggate.cli.demo import walk
 from flaggate.cli.main import run
 from tests import oracle
+from tests.e2e.browser import Browser
+from tests.runtime.scenes import until
 
-STAGE_OF_ROW = {
-    "draft": 0, "internal": 1, "manchester": 2, "beta": 3, "tenth": 4, "tenth, killed": 0, "tenth, unkilled": 4,
-    "everyone": 5, "completed": 5,
+ROWS = {
+    "draft": (0, 0), "internal": (1, 1), "manchester": (1, 2), "beta": (1, 3), "tenth": (1, 4), "tenth, killed": (1, 0),
+    "tenth, unkilled": (2, 4), "everyone": (2, 5), "completed": (2, 5),
 }  # fmt: skip
+"""Attempt and stage as far as people notice."""
 
 
-@pytest.fixture(scope="module")
-def seen() -> Any:
-    """What `flaggate demo --json` prints, run as a user would."""
+def people_in(seen: Any) -> list[oracle.Person]:
+    return [oracle.Person(**{**words, "groups": tuple(words["groups"])}) for words in seen["people"]]
+
+
+def test_every_page_is_the_oracles_and_every_request_is_counted() -> None:
+    """As a user would run it. One test: it takes its time."""
     args = [sys.executable, "-m", "flaggate", "demo", "--pace", "0", "--json"]
     done = subprocess.run(args, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return json.loads(done.stdout)
-
-
-def test_every_answer_of_every_person_is_the_oracles(seen: Any) -> None:
-    people = [oracle.Person(**{**words, "groups": tuple(words["groups"])}) for words in seen["people"]]
+    assert (done.returncode, done.stderr) == (0, "")
+    seen = json.loads(done.stdout)
+    people = people_in(seen)
     assert len(people) == 500
-    assert [row["name"] for row in seen["rows"]] == list(STAGE_OF_ROW)
+    assert [row["name"] for row in seen["rows"]] == list(ROWS)
+    sent: Counter[tuple[int, int, str | None]] = Counter()
     for row in seen["rows"]:
-        expected = [oracle.expected(STAGE_OF_ROW[row["name"]], person)[0] for person in people]
+        attempt, stage = ROWS[row["name"]]
+        answers = [oracle.expected(stage, person) for person in people]
+        expected = [is_on for is_on, *_ in answers]
         assert row["should"] == expected, row["name"]
         assert row["has"] == [expected, expected], row["name"]
+        for is_on, _, arm, _ in answers * 2:
+            sent.update({(attempt, stage or 4 * attempt, what) for what in ("on" if is_on else "off", arm) if what})
+    numbers = [sum(row["should"]) for row in seen["rows"]]
+    assert 0 < numbers[1] < numbers[2] < numbers[3] < numbers[4] < numbers[-1] < 500, (
+        "the people make every stage matter"
+    )
 
-
-def test_the_people_make_every_stage_matter(seen: Any) -> None:
-    counts = [sum(row["should"]) for row in seen["rows"]]
-    internal, manchester, beta, tenth = counts[1:5]
-    assert 0 < internal < manchester < beta < tenth < counts[-1] < 500
-
-
-def test_both_processes_saw_the_kill(seen: Any) -> None:
     assert len(seen["kill_seconds"]) == 2
     assert all(seconds > 0 for seconds in seen["kill_seconds"])
 
+    for each in seen["requests"]:
+        place = each["attempt"], each["stage"], each["arm"]
+        assert each["counted"] == each["sent"], place
+        more = each["sent"] - sent.pop(place)
+        assert more == 0 or (place in ((1, 4, "on"), (1, 4, "off"), (1, 4, "treatment")) and more > 0), (
+            "they saw the kill"
+        )
+    assert not sent
 
-def test_a_wrong_answer_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(command, "should_have_it", lambda person, stage: stage > 0 and person.staff)
+
+def test_a_wrong_page_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(walk, "should_have_it", lambda person, stage: stage > 0 and person.staff)
     assert run(["demo", "--pace", "0", "--people", "100"]) == 1
     out = capsys.readouterr().out
     assert "WRONG" in out
     assert "manchester, process 1: wrong for user-" in out
+    assert "as predicted" not in out
+
+
+def test_a_wrong_count_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(walk, "arm_of", lambda person, stage: None)
+    monkeypatch.setattr(walk, "COUNTED_SECONDS", 0.1)
+    assert run(["demo", "--pace", "0", "--people", "100"]) == 1
+    out = capsys.readouterr().out
+    assert "All 1800 pages were as predicted." in out
+    assert "WRONG: attempt 1, stage 2, control: 0 sent, " in out
 
 
 def test_the_demo_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--pace", "0.02", "--people", "100"]) == 0
     out = capsys.readouterr().out
-    assert "the other processes saw the kill after" in out
-    assert "All 1800 answers were as predicted." in out
+    assert "the processes served the old page after" in out
+    assert "All 1800 pages were as predicted." in out
+    assert "WRONG" not in out
+
+
+def test_it_stays_for_a_browser(tmp_path: Path) -> None:
+    """At stage tenth, on two ports, until Ctrl-C; whoever looks from this machine is in Manchester."""
+    args = [sys.executable, "-m", "flaggate", "demo", "--pace", "0", "--people", "100", "--stay", "--json"]
+    with subprocess.Popen(args, env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=subprocess.PIPE, text=True) as demo:
+        try:
+            assert demo.stdout is not None
+            text = ""
+            while not text.endswith("\n}\n"):
+                text += (line := demo.stdout.readline())
+                assert line, "the demo ended by itself"
+            seen = json.loads(text)
+            here, there = seen["urls"]
+            with Browser(here) as one, Browser(there) as other:
+                for person in people_in(seen)[:40]:
+                    from_here = oracle.Person(
+                        person.user, person.account, person.staff, person.groups, person.tier, "Manchester", "GB"
+                    )
+                    is_on = oracle.expected(4, from_here)[0]
+                    other.cookies = one.sign_in(str(person.user)).cookies
+                    assert (one.get("/").is_new, other.get("/").is_new) == (is_on, is_on), person
+                staff = next(person for person in people_in(seen) if person.staff and person.account != "acme-de")
+                assert one.sign_in(str(staff.user)).get("/").is_new
+                assert run(["kill", oracle.FLAG, "--store", seen["store"], "--as", "somebody"]) == 0
+                until(lambda: not one.get("/").is_new, "the kill is seen")
+            demo.send_signal(signal.SIGINT)
+            assert demo.wait(60) == 0
+            assert list(tmp_path.iterdir()) == []
+        finally:
+            demo.kill()

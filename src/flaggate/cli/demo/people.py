@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
 
+from flaggate.cli.demo.places import PLACES, Place
 from flaggate.decide.bucket import bucket
+from flaggate.decide.decision import Arm
 
-__all__ = ["STAGES", "Person", "make_people", "should_have_it"]
+__all__ = ["STAGES", "Person", "arm_of", "bucket_of", "make_people", "should_have_it"]
 
 STAGES: Final = ("internal", "manchester", "beta", "tenth", "everyone")
-_PLACES: Final = (
-    ("Manchester", "GB"), ("Manchester", "US"), ("Leeds", "GB"), ("London", "GB"), ("Berlin", "DE"), (None, None),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who uses the app; the fields are the words of Context."""
+    """Somebody who uses the app."""
 
     user: str
     account: str
     staff: bool
     groups: tuple[str, ...]
     tier: str
-    city: str | None
-    country: str | None
+    place: Place
+    address: str
+
+    def profile(self) -> dict[str, Any]:
+        """What the app knows of them, in JSON's types."""
+        words = "user", "account", "staff", "groups", "tier"
+        return {"name": f"Person {self.user.removeprefix('user-')}", **{word: getattr(self, word) for word in words}}
 
     def context(self) -> dict[str, Any]:
         """The arguments of a Context, in JSON's types."""
-        return asdict(self)
+        known = self.profile()
+        del known["name"]
+        return known | {"city": self.place.city, "country": self.place.country}
+
+    def is_denied(self) -> bool:
+        return self.account == "acme-de"
+
+    def is_in_manchester(self) -> bool:
+        """The one in Great Britain."""
+        return self.place.city == "Manchester" and self.place.country == "GB"
+
+    def is_in_beta(self) -> bool:
+        return "beta" in self.groups or self.tier == "enterprise"
 
 
 def make_people(count: int, seed: int) -> list[Person]:
@@ -38,30 +54,46 @@ def make_people(count: int, seed: int) -> list[Person]:
     dice = Random(seed)  # noqa: S311  # people, not secrets
     people = []
     for number in range(1, count + 1):
-        city, country = dice.choices(_PLACES, weights=(12, 4, 20, 40, 14, 10))[0]
+        place = dice.choices(PLACES, weights=[place.weight for place in PLACES])[0]
+        is_ours_in_berlin = place.country == "DE" and dice.random() < 0.2
         people.append(
             Person(
                 user=f"user-{number}",
-                account="acme-de" if country == "DE" and dice.random() < 0.2 else f"account-{dice.randint(1, 90)}",
+                account="acme-de" if is_ours_in_berlin else f"account-{dice.randint(1, 90)}",
                 staff=dice.random() < 0.03,
                 groups=("beta",) if dice.random() < 0.06 else (),
                 tier=dice.choices(("free", "team", "enterprise"), weights=(70, 25, 5))[0],
-                city=city,
-                country=country,
+                place=place,
+                address=place.address(number),
             )
         )
     return people
 
 
+def bucket_of(person: Person) -> int:
+    """Their place in the rollout, 0..99 999."""
+    return bucket("new-invoicing", person.user)
+
+
 def should_have_it(person: Person, stage: int) -> bool:
     """Whether the plan gives it to this person at stages 1..stage (0 = not started, or killed)."""
-    place = bucket("new-invoicing", person.user)
-    if person.account == "acme-de":
+    if person.is_denied():
         return False
     return (
         (stage >= 1 and person.staff)
-        or (stage >= 2 and person.city == "Manchester" and person.country == "GB" and place < 50_000)
-        or (stage >= 3 and ("beta" in person.groups or person.tier == "enterprise"))
-        or (stage >= 4 and place < 10_000)
+        or (stage >= 2 and person.is_in_manchester() and bucket_of(person) < 50_000)
+        or (stage >= 3 and person.is_in_beta())
+        or (stage >= 4 and bucket_of(person) < 10_000)
         or stage >= 5
     )
+
+
+def arm_of(person: Person, stage: int) -> Arm | None:
+    """Whether the share of this very stage decides for them, and how; nobody who got more before has an arm."""
+    if person.is_denied() or person.staff:
+        return None
+    if stage == 2 and person.is_in_manchester():
+        return "treatment" if bucket_of(person) < 50_000 else "control"
+    if stage == 4 and not person.is_in_manchester() and not person.is_in_beta():
+        return "treatment" if bucket_of(person) < 10_000 else "control"
+    return None

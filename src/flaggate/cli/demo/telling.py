@@ -1,0 +1,177 @@
+"""What the demo says: while it happens, at the end, and to who stays."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from time import sleep
+from typing import Any, Final
+
+from rich.progress import BarColumn, Progress, TextColumn
+
+from flaggate.cli.demo.people import Person, bucket_of
+from flaggate.cli.demo.walk import FLAG, OWNER, Requests, Row, Walk, Where
+from flaggate.cli.render import console, line, print_table
+from flaggate.stores.base import Arm
+
+__all__ = ["SOAK_HOURS", "Teller", "print_end", "print_stay", "stay_to_json", "walk_to_json"]
+
+SOAK_HOURS: Final = 24
+_ARMS: Final[dict[Arm, str]] = {
+    "on": "with the feature (on)",
+    "off": "without it (off)",
+    "treatment": "let in by this stage's 10 % (treatment)",
+    "control": "left out by it (control)",
+}
+
+
+class Teller:
+    """Says what happens while it happens.
+
+    Args:
+        pace: Seconds for a day of soak.
+        is_quiet: Whether it says nothing, and JSON comes at the end.
+    """
+
+    def __init__(self, people: int, pace: float, *, is_quiet: bool) -> None:
+        self._pace = pace
+        self._is_quiet = is_quiet
+        self._has_bars = not is_quiet and console().is_terminal
+        self._last = [False] * people
+        if not is_quiet:
+            line(f"{people} people, 2 processes that serve them a Flask app, 1 SQLite file")
+            line()
+
+    def row(self, walk: Walk, row: Row, words: str) -> None:
+        if not self._is_quiet:
+            line(f"{row.name:<16} {words}")
+            new = sum(now and not was for now, was in zip(row.should, self._last, strict=True))
+            if new:
+                line(f"{'':<16} {new} more people, such as {walk.why(row, self._last)}")
+        if any(row.should):
+            self._last = row.should
+
+    def soak(self, stage: str) -> None:
+        if self._pace == 0:
+            return
+        columns = TextColumn(f"  {stage} soaks"), BarColumn(), TextColumn("{task.completed:.0f} of 24 h")
+        with Progress(*columns, console=console(), transient=True, disable=not self._has_bars) as progress:
+            task = progress.add_task("", total=SOAK_HOURS)
+            for _ in range(SOAK_HOURS):
+                sleep(self._pace / SOAK_HOURS)
+                progress.advance(task)
+
+
+# --- at the end -------------------------------------------------------------------------------
+
+
+def print_end(walk: Walk) -> None:
+    """Who was served the new page, and what was counted."""
+    line()
+    rows = [
+        (row.name, str(sum(row.should)), *(str(sum(has)) for has in row.has), "ok" if row.is_right() else "WRONG")
+        for row in walk.rows
+    ]
+    print_table(("stage", "should have it", "has it (process 1)", "has it (process 2)", ""), rows)
+    line()
+    wrong = list(_wrong_rows(walk))
+    if not wrong:
+        line(f"All {sum(len(has) for row in walk.rows for has in row.has)} pages were as predicted.")
+    for words in wrong:
+        line(words)
+    line()
+    _print_counts(walk)
+
+
+def _wrong_rows(walk: Walk) -> Iterator[str]:
+    for row in walk.rows:
+        for number, has in enumerate(row.has, 1):
+            wrong = [person.user for person, a, b in zip(walk.people, row.should, has, strict=True) if a != b]
+            if wrong:
+                yield f"{row.name}, process {number}: wrong for {', '.join(wrong[:10])} ({len(wrong)} in all)"
+
+
+def _print_counts(walk: Walk) -> None:
+    sent, counted = (sum(n for where, n in each.items() if where.arm in ("on", "off")) for each in _both(walk))
+    line(f"{sent:,} requests asked the flag, {counted:,} were counted by the app.")
+    last = next(row for row in walk.rows if row.name == "tenth, unkilled")
+    rows = [
+        (words, *(f"{each[Where(last.attempt, last.stage, arm)]:,}" for each in _both(walk)))
+        for arm, words in _ARMS.items()
+    ]
+    line()
+    print_table((last.name, "sent", "counted"), rows)
+    for where in sorted(walk.sent.keys() | walk.counted.keys()):
+        if walk.sent[where] != walk.counted[where]:
+            words = f"attempt {where.attempt}, stage {where.stage}, {where.arm}"
+            line(f"WRONG: {words}: {walk.sent[where]:,} sent, {walk.counted[where]:,} counted")
+
+
+def _both(walk: Walk) -> tuple[Requests, Requests]:
+    return walk.sent, walk.counted
+
+
+def walk_to_json(walk: Walk) -> dict[str, Any]:
+    """All that was seen."""
+    places = sorted(walk.sent.keys() | walk.counted.keys())
+    return {
+        "people": [person.context() for person in walk.people],
+        "addresses": [person.address for person in walk.people],
+        "rows": [{"name": row.name, "should": row.should, "has": row.has} for row in walk.rows],
+        "kill_seconds": walk.kill_seconds,
+        "requests": [where._asdict() | {"sent": walk.sent[where], "counted": walk.counted[where]} for where in places],
+        "right": walk.is_right(),
+    }
+
+
+# --- to who stays -----------------------------------------------------------------------------
+
+
+def print_stay(walk: Walk) -> None:
+    """Where it is, who to be there, and what to try."""
+    line()
+    line("It stays up at this stage until Ctrl-C. In a browser:")
+    for server in walk.servers:
+        line(f"  {server.url}")
+    line("To sign in on one is to be signed in on both. To the app this machine is in Manchester. Sign in as")
+    for person, words in _whom_to_be(walk.people):
+        line(f"  {person.user:<10} {words}")
+    line("In another terminal:")
+    line(f"  export FLAGGATE_STORE={shlex.quote(walk.control.store.url)} FLAGGATE_ACTOR={OWNER}")
+    program = "flaggate" if shutil.which("flaggate") else f"{shlex.quote(sys.executable)} -m flaggate"
+    for words in (
+        f"status {FLAG}",
+        f"kill {FLAG}",
+        f"unkill {FLAG} --reason 'a false alarm'",
+        f"advance {FLAG} --reason 'it looks good'",
+    ):
+        line(f"  {program} {words}")
+
+
+def stay_to_json(walk: Walk) -> dict[str, Any]:
+    """Where it is."""
+    return {"urls": [server.url for server in walk.servers], "store": walk.control.store.url}
+
+
+def _whom_to_be(people: Sequence[Person]) -> Iterator[tuple[Person, str]]:
+    """Somebody of each kind that the plan tells apart."""
+
+    def is_plain(person: Person) -> bool:
+        return person.is_in_manchester() and not (person.staff or person.is_in_beta() or person.is_denied())
+
+    kinds: dict[str, Callable[[Person], bool]] = {
+        "the new pages: staff": lambda person: person.staff and not person.is_denied(),
+        "the new pages: in the half of Manchester that has them": lambda person: (
+            is_plain(person) and 10_000 <= bucket_of(person) < 50_000
+        ),
+        "the old pages: in the other half of Manchester": lambda person: (
+            is_plain(person) and bucket_of(person) >= 50_000
+        ),
+        "the old pages, always: this account is denied": Person.is_denied,
+    }
+    for words, is_one in kinds.items():
+        found = next(filter(is_one, people), None)
+        if found is not None:
+            yield found, words

@@ -1,0 +1,162 @@
+"""The demo's way through the plan: what is done to the flag, what people are served then, and what was counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter, sleep
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+
+from flaggate.cli.demo.people import Person, arm_of, should_have_it
+from flaggate.cli.demo.server import AppServer, Browser
+from flaggate.decide.context import Context
+from flaggate.decide.explain import explain
+from flaggate.rollout.state import Verb
+from flaggate.runtime.control import Control
+from flaggate.stores.base import Arm
+from flaggate.stores.record import read_flag
+
+__all__ = ["COUNTED_SECONDS", "FLAG", "OWNER", "Requests", "Row", "Walk", "Where"]
+
+FLAG: Final = "new-invoicing"
+OWNER: Final = "release-owner@example.com"
+COUNTED_SECONDS: Final = 15.0
+"""How long the processes may take to hand over what they counted; they do so every two seconds."""
+
+_Found = TypeVar("_Found")
+
+
+class Where(NamedTuple):
+    """Where a request belongs that asked the flag."""
+
+    attempt: int
+    stage: int
+    arm: Arm
+
+
+Requests: TypeAlias = Counter[Where]
+
+
+@dataclass(slots=True)
+class Row:
+    """What was seen at one point of the plan."""
+
+    name: str
+    attempt: int
+    stage: int
+    should: list[bool]
+    has: list[list[bool]]
+    """One list for each process, in the order of the people: whether they were served the new page."""
+
+    def is_right(self) -> bool:
+        return all(answers == self.should for answers in self.has)
+
+
+@dataclass(slots=True)
+class Walk:
+    """A rollout on its way, and who looks at it."""
+
+    people: Sequence[Person]
+    control: Control
+    servers: Sequence[AppServer]
+    threads: ThreadPoolExecutor
+    """One for each server."""
+    cookies: list[str] = field(default_factory=list)
+    """In the order of the people."""
+    rows: list[Row] = field(default_factory=list)
+    kill_seconds: list[float] = field(default_factory=list)
+    """From the call of kill to the first old page of each process."""
+    sent: Requests = field(default_factory=Counter)
+    counted: Requests = field(default_factory=Counter)
+
+    def sign_in(self) -> None:
+        """Sign everybody in: half of them here, half of them there. Their cookies are good for both."""
+
+        def sign_in_part(server: AppServer) -> dict[int, str]:
+            first = self.servers.index(server)
+            with Browser(server) as browser:
+                return {
+                    number: browser.sign_in(self.people[number].user)
+                    for number in range(first, len(self.people), len(self.servers))
+                }
+
+        cookies = {number: cookie for part in self._of_each(sign_in_part) for number, cookie in part.items()}
+        self.cookies = [cookies[number] for number in range(len(self.people))]
+
+    def act(self, verb: Verb, reason: str | None = None) -> None:
+        self.control.act(verb, FLAG, actor=OWNER, reason=reason)
+
+    def look(self, name: str, stage: int) -> Row:
+        """Send everybody's request to every process, once it serves what the store holds."""
+        revision = self.control.store.revision()
+        rollout = read_flag(self.control.store, FLAG).rollout
+
+        def served(server: AppServer) -> list[bool]:
+            server.await_revision(revision)
+            with Browser(server) as browser:
+                return [self._is_served_new(browser, number) for number in range(len(self.people))]
+
+        should = [should_have_it(person, stage) for person in self.people]
+        row = Row(name, rollout.attempt, rollout.stage, should, self._of_each(served))
+        for answers in row.has:
+            for person, is_new in zip(self.people, answers, strict=True):
+                self._note(row, is_new, arm_of(person, stage))
+        self.rows.append(row)
+        return row
+
+    def kill(self) -> None:
+        """Kill it while somebody who has it looks at both processes, again and again."""
+        before = self.rows[-1]
+        watched = before.should.index(True)
+
+        def watch(server: AppServer) -> tuple[int, float]:
+            new_pages = 0
+            with Browser(server) as browser:
+                while self._is_served_new(browser, watched):
+                    new_pages += 1
+            return new_pages, perf_counter()
+
+        watches = [self.threads.submit(watch, server) for server in self.servers]
+        called = perf_counter()
+        self.act(Verb.KILL)
+        for new_pages, ended in [each.result() for each in watches]:
+            self.kill_seconds.append(ended - called)
+            for _ in range(new_pages):
+                self._note(before, True, arm_of(self.people[watched], before.stage))
+            self._note(before, False, None)
+
+    def count(self) -> None:
+        """Wait until the store holds as many requests as were sent."""
+        deadline = monotonic() + COUNTED_SECONDS
+        while True:
+            counts = self.control.store.counts(FLAG)
+            self.counted = Counter({Where(each.attempt, each.stage, each.arm): each.requests for each in counts})
+            if self.counted == self.sent or monotonic() > deadline:
+                return
+            sleep(0.02)
+
+    def is_right(self) -> bool:
+        return all(row.is_right() for row in self.rows) and self.counted == self.sent
+
+    def why(self, row: Row, before: Sequence[bool]) -> str:
+        """The end of the trace for the first one who is new at this point."""
+        index = next(i for i, (now, was) in enumerate(zip(row.should, before, strict=True)) if now and not was)
+        person = self.people[index]
+        record = read_flag(self.control.store, FLAG)
+        words = explain(record.flag, record.rollout, Context(**person.context()), {}).steps[-1]
+        return f"{person.user}: {words}"
+
+    def _is_served_new(self, browser: Browser, number: int) -> bool:
+        return browser.is_served_the_new_page(self.cookies[number], self.people[number].address)
+
+    def _note(self, row: Row, is_new: bool, arm: Arm | None) -> None:
+        """A request was sent, and this is how it should be counted."""
+        self.sent[Where(row.attempt, row.stage, "on" if is_new else "off")] += 1
+        if arm is not None:
+            self.sent[Where(row.attempt, row.stage, arm)] += 1
+
+    def _of_each(self, ask: Callable[[AppServer], _Found]) -> list[_Found]:
+        """What each server has to say, asked at the same time."""
+        return list(self.threads.map(ask, self.servers))
