@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from flask.views import MethodView, View
 from jinja2 import DictLoader
 from werkzeug.exceptions import NotFound
 
-from flaggate import Gate
+from flaggate import Context, Gate
 from flaggate.contrib.flask import feature_required, flags_from, init_app
 from flaggate.errors import SettingError
 from tests.contrib.scenes import Switchboard
@@ -32,7 +33,8 @@ def create_app(gate: Gate) -> Flask:
 def answers(app: Flask, path: str = "/new", **options: Any) -> tuple[int, str]:
     """What the app answers: status and text."""
     response = app.test_client().open(path, **options)
-    return response.status_code, response.text
+    with response:
+        return response.status_code, response.text
 
 
 NOT_THERE = (404, "nothing here, says the app")
@@ -292,6 +294,15 @@ def test_a_blueprint_with_all_that_is_nested_in_it(board: Switchboard) -> None:
     assert answers(app, "/v1") == (200, "old")
 
 
+def test_a_blueprints_static_files(board: Switchboard, tmp_path: Path) -> None:
+    (tmp_path / "new.css").write_text("new")
+    app = create_app(board.on("tiered"))
+    blueprint = Blueprint("invoices", __name__, static_folder=tmp_path, static_url_path="/files", url_prefix="/v2")
+    app.register_blueprint(feature_required("tiered")(blueprint))
+    assert answers(app, "/v2/files/new.css?tier=pro") == (200, "new")
+    assert answers(app, "/v2/files/new.css") == NOT_THERE
+
+
 def async_view() -> Any:
     async def old(number: int) -> tuple[str, int]:
         return f"old {number}", 203
@@ -376,8 +387,6 @@ def test_a_blueprints_template_asks(board: Switchboard) -> None:
 
 def test_a_template_outside_of_a_request_asks_for_nobody_or_for_the_visit(board: Switchboard) -> None:
     """A letter that a job renders."""
-    from flaggate import Context
-
     app = create_app(board.on("tiered", "banner"))
     with app.app_context():
         assert render_template_string('{{ feature("banner") }} {{ feature("tiered") }}') == "True False"
