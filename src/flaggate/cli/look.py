@@ -13,7 +13,7 @@ import click
 
 from flaggate.cli.counts import counts_to_json, print_counts
 from flaggate.cli.off import OffHere, off_here
-from flaggate.cli.options import as_json, flag_argument, store_option, text
+from flaggate.cli.options import as_json, flag_argument, program, store_option, text
 from flaggate.cli.render import (
     audience_words,
     condition_words,
@@ -98,7 +98,7 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
         counts = store.counts()
         print_json({row.name: _status_json(row, off, counts) for row in rows})
     elif not rows:
-        line(f"no flags in {store.url}; flaggate apply flags.toml brings them in")
+        line(f"no flags in {store.url}; {program()} apply flags.toml brings them in")
     else:
         print_table(("flag", "is", "since", "owner", "waits for"), [_cells(row) for row in rows])
 
@@ -143,7 +143,7 @@ def _about(record: Record, events: Sequence[Event]) -> Iterator[tuple[str, str]]
     yield "is", f"{standing(flag, rollout)}, since {local_time(rollout.since)}, attempt {rollout.attempt}"
     if rollout.killed:
         kills = (_event_words(event) for event in reversed(events) if event.verb == Verb.KILL)
-        yield "killed", next(kills, "too long ago to say by whom; see flaggate history")
+        yield "killed", next(kills, f"too long ago to say by whom; see {program()} history")
     deputies = f"; deputies {', '.join(rollout.deputies)}" if rollout.deputies else ""
     yield "owner", _answers(record) + deputies
     if flag.is_switch:

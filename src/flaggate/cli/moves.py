@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from flaggate.cli.off import hint, off_here
-from flaggate.cli.options import acting, as_json, flag_argument, names, store_option
+from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option
 from flaggate.cli.render import line, print_json, standing, who_has_it
 from flaggate.errors import StoreError
 from flaggate.rollout.state import Status, Verb
@@ -73,14 +73,14 @@ def _more(outcome: Outcome, verb: Verb) -> list[str]:
     if verb in _SAY_WHO_HAS_IT and having is not None:
         lines.append(f"has it now: {having}")
     if verb is Verb.KILL:
-        lines.append(f"off for everyone; flaggate unkill {flag.name} --reason WHY takes it back")
+        lines.append(f"off for everyone; {program()} unkill {flag.name} --reason WHY takes it back")
     if verb in {Verb.OWNER_SET, Verb.OWNER_AWAY} and rollout.accepted_by != rollout.owner:
         answers = f"{rollout.accepted_by} answers until then" if rollout.accepted_by else "nobody answers until then"
-        lines.append(f"{rollout.owner} has to accept: flaggate owner accept {flag.name}; {answers}")
+        lines.append(f"{rollout.owner} has to accept: {program()} owner accept {flag.name}; {answers}")
     if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE, Verb.RESTART}:
         lines.append(
             f"that was the last stage; {rollout.accepted_by} watches for 48 hours and then ends the watch by hand, "
-            f"as nothing does it by itself yet: flaggate complete {flag.name} --reason WHY"
+            f"as nothing does it by itself yet: {program()} complete {flag.name} --reason WHY"
         )
     return lines
 

@@ -13,7 +13,17 @@ from flaggate.errors import StoreError, closest
 from flaggate.stores import open_store
 from flaggate.stores.base import Store, without_password
 
-__all__ = ["acting", "as_json", "definitions_file", "flag_argument", "names", "store_option", "text", "writing_store"]
+__all__ = [
+    "acting",
+    "as_json",
+    "definitions_file",
+    "flag_argument",
+    "names",
+    "program",
+    "store_option",
+    "text",
+    "writing_store",
+]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
@@ -63,6 +73,11 @@ writing_store = _store(create=True)
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
 
 definitions_file = click.argument("file", type=click.Path(dir_okay=False))
+
+
+def program() -> str:
+    """What was typed to get here: flaggate, or flask flaggate."""
+    return click.get_current_context().find_root().info_name or "flaggate"
 
 
 def _as_text(given: str) -> str:
