@@ -9,7 +9,7 @@ import asyncio
 import io
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 from wsgiref.util import setup_testing_defaults
 
@@ -19,7 +19,7 @@ from flaggate.stores.base import Arm, Store
 from flaggate.stores.memory import MemoryStore
 from flaggate.web import asgi, wsgi
 from flaggate.web.asgi import App, Message, Receive, Scope, Send
-from tests.runtime.scenes import bring, turn
+from tests.runtime.scenes import bring, seen, turn
 
 FLAGS = """
 [flags.banner]
@@ -95,6 +95,15 @@ def times(gate: Gate, flag: str, arm: Arm = "on") -> dict[str, int]:
     gate.flush()
     found = [count.histogram for count in gate.store.counts(flag) if count.arm == arm]
     return dict(found[0]) if found else {}
+
+
+BANNER: Final[tuple[str, int, int, Arm]] = ("banner", 0, 0, "on")
+
+
+def counted(gate: Gate) -> tuple[int, int, int] | None:
+    """What was counted of the banner: requests, errors, and how many have a time."""
+    found = seen(gate).get(BANNER)
+    return None if found is None else (*found, sum(times(gate, "banner").values()))
 
 
 class Clock:
@@ -228,6 +237,29 @@ class Exchange:
         begun, *parts = self.sent
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in begun["headers"]]
         return Answer(begun["status"], headers, b"".join(part.get("body", b"") for part in parts))
+
+
+Script: TypeAlias = Callable[[Receive, Send], Awaitable[None]]
+
+
+def sends(*messages: Message) -> Script:
+    """Sends these, and no more."""
+
+    async def script(_receive: Receive, send: Send) -> None:
+        for message in messages:
+            await send(message)
+
+    return script
+
+
+def asking(gate: Gate, script: Script, **settings: Any) -> asgi.FlaggateMiddleware:
+    """An app that asks for the banner, and then does as the script says."""
+
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        gate.is_on("banner")
+        await script(receive, send)
+
+    return asgi.FlaggateMiddleware(app, gate, **settings)
 
 
 # --- WSGI -----------------------------------------------------------------------------------

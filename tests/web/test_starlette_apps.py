@@ -6,15 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 
 from flaggate import Gate
-from flaggate.stores.base import Arm
 from flaggate.web.asgi import FlaggateMiddleware, Message
 from tests.runtime.scenes import seen
-from tests.web.scenes import Clock, Exchange, http_scope, times, websocket_scope
+from tests.web.scenes import Clock, Exchange, counted, http_scope, times, websocket_scope
 
 pytest.importorskip("starlette", reason="pip install starlette")
 from starlette.applications import Starlette  # noqa: TID251  # this is about real apps
@@ -28,8 +27,6 @@ from starlette.responses import FileResponse, PlainTextResponse, Response, Strea
 from starlette.routing import Route, WebSocketRoute  # noqa: TID251
 from starlette.websockets import WebSocket  # noqa: TID251
 
-BANNER: Final[tuple[str, int, int, Arm]] = ("banner", 0, 0, "on")
-
 
 class Passing(BaseHTTPMiddleware):
     """Cuts every response to pieces, and does nothing else."""
@@ -41,11 +38,6 @@ class Passing(BaseHTTPMiddleware):
 def site(gate: Gate, endpoint: Any, *middleware: Any) -> FlaggateMiddleware:
     inner = [Middleware(one) for one in middleware]
     return FlaggateMiddleware(Starlette(routes=[Route("/", endpoint)], middleware=inner), gate)
-
-
-def counted(gate: Gate) -> tuple[int, int, int]:
-    """Requests, errors, and how many have a time."""
-    return (*seen(gate)[BANNER], sum(times(gate, "banner").values()))
 
 
 @pytest.mark.parametrize("middleware", [[], [Passing], [Passing, Passing], [GZipMiddleware], [Passing, GZipMiddleware]])

@@ -6,7 +6,7 @@ import io
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from wsgiref.util import FileWrapper
 from wsgiref.validate import validator
@@ -15,12 +15,10 @@ import pytest
 
 from flaggate import Gate
 from flaggate.rollout.state import Verb
-from flaggate.stores.base import Arm
 from flaggate.web.wsgi import FlaggateMiddleware
 from tests.runtime.scenes import seen
-from tests.web.scenes import Clock, ask_wsgi, change, http_environ, running, times
+from tests.web.scenes import BANNER, Clock, ask_wsgi, change, counted, http_environ, running, times
 
-BANNER: Final[tuple[str, int, int, Arm]] = ("banner", 0, 0, "on")
 LENGTH = ("Content-Length", "4")
 PLAIN = ("Content-Type", "text/plain")
 
@@ -36,12 +34,6 @@ def site(
         return make_body()
 
     return FlaggateMiddleware(app, gate)
-
-
-def counted(gate: Gate) -> tuple[int, int, int] | None:
-    """Requests, errors, and how many have a time."""
-    found = seen(gate).get(BANNER)
-    return None if found is None else (*found, sum(times(gate, "banner").values()))
 
 
 class Closing:

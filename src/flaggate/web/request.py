@@ -185,8 +185,12 @@ class RequestContext(Context):
             _set_attributes(self, attributes)
         else:
             self._take("attributes", attributes)
-        for name in place:
-            if name not in _SLOTS:
+        for name, value in place.items():
+            set_text = _SET_TEXT.get(name)
+            if set_text is not None:
+                if value is None or type(value) is str:
+                    set_text(self, value)
+            elif name not in _SLOTS:
                 raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
         if request.site.geo is None and not place:
             _set_city(self, None)
@@ -251,6 +255,7 @@ _set_tier = _SLOTS["tier"].__set__
 _set_city = _SLOTS["city"].__set__
 _set_country = _SLOTS["country"].__set__
 _set_attributes = _SLOTS["attributes"].__set__
+_SET_TEXT: Final = {name: _SLOTS[name].__set__ for name in ("city", "region", "country", "ip")}
 
 
 def _given(context: Given) -> Mapping[str, Any]:

@@ -1,0 +1,106 @@
+"""An ASGI app and a WSGI app of a few lines, for real servers to serve: they answer who got what, from whom, and where.
+
+The same app stands behind the middleware several times, with other settings each time; the first part of the path says
+which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from http.cookies import SimpleCookie
+from typing import Any, Final
+
+from itsdangerous import BadSignature, URLSafeSerializer
+
+from flaggate import Gate
+from flaggate.web import asgi, wsgi
+
+SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
+    "nobody": {},
+    "x-forwarded-for": {"trusted_proxies": ["127.0.0.1", "unix"]},
+    "forwarded": {"trusted_proxies": ["127.0.0.1", "unix"], "proxy_header": "Forwarded"},
+}
+"""Whom the site trusts, by the first part of the path."""
+_SESSION: Final = URLSafeSerializer("the key of the app's own sessions")
+
+gate = Gate.open(os.environ.get("FLAGGATE_STORE", "memory://"))
+
+
+def signed_in(words: Mapping[str, Any]) -> str:
+    """The Cookie header of somebody who is signed in."""
+    return f"session={_SESSION.dumps(dict(words))}"
+
+
+def _who(cookies: str) -> Mapping[str, Any] | None:
+    try:
+        session: Mapping[str, Any] = _SESSION.loads(SimpleCookie(cookies)["session"].value)
+    except (KeyError, BadSignature):
+        return None
+    return session
+
+
+def _answer(path: str) -> bytes:
+    visit = gate.current.get()
+    assert visit is not None
+    told: dict[str, Any] = {"pid": os.getpid(), "revision": visit.snapshot.revision}
+    if path.endswith("/address"):
+        told["address"] = visit.context.ip
+    elif path.endswith("/visitor"):
+        told |= {"is_on": gate.is_on("tried"), "visitor": visit.context.visitor}
+    else:
+        decision = gate.decide("new-invoicing")
+        told |= {"is_on": decision.is_on, "stage": decision.stage, "arm": decision.arm, "reason": decision.reason}
+    return json.dumps(told).encode()
+
+
+async def _asgi(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    body = _answer(scope["path"])
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _wsgi(environ: Mapping[str, Any], start_response: Any) -> Iterable[bytes]:
+    body = _answer(environ["PATH_INFO"])
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+def _who_asgi(scope: asgi.Scope) -> Any:
+    return _who(next((value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"), ""))
+
+
+def _who_wsgi(environ: Mapping[str, Any]) -> Any:
+    return _who(environ.get("HTTP_COOKIE", ""))
+
+
+_common: Final[dict[str, Any]] = {
+    "geo": os.environ.get("SITE_CITIES"),
+    "secret_keys": ["the key of the visitors' cookie"],
+}
+_asgi_sites = {
+    name: asgi.FlaggateMiddleware(_asgi, gate, context=_who_asgi, **_common, **settings)
+    for name, settings in SETTINGS.items()
+}
+_wsgi_sites = {
+    name: wsgi.FlaggateMiddleware(_wsgi, gate, context=_who_wsgi, **_common, **settings)
+    for name, settings in SETTINGS.items()
+}
+
+
+async def asgi_app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:
+    name = "nobody" if scope["type"] == "lifespan" else scope["path"].split("/")[1]
+    await _asgi_sites[name](scope, receive, send)
+
+
+def wsgi_app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    return _wsgi_sites[environ["PATH_INFO"].split("/")[1]](environ, start_response)
+
+
+def proxy_fixed(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """The WSGI app behind werkzeug's ProxyFix, which believes one proxy, whoever it is."""
+    from werkzeug.middleware.proxy_fix import ProxyFix
+
+    return ProxyFix(wsgi_app, x_for=1)(environ, start_response)
