@@ -152,7 +152,7 @@ requests, queries, events = threading.get_ident(), Counter(), Counter()
 is_watched = False
 
 def hook(event, _):
-    if event != "builtins.id" and is_watched and threading.get_ident() == requests:
+    if event not in ("builtins.id", "object.__setattr__") and is_watched and threading.get_ident() == requests:
         events[event] += 1
 
 sys.addaudithook(hook)

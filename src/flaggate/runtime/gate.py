@@ -19,7 +19,7 @@ from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
-from flaggate.runtime.process import is_on_event_loop, is_under_test_runner, watch
+from flaggate.runtime.process import flush_with_multiprocessing, is_on_event_loop, is_under_test_runner, watch
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
 
@@ -296,6 +296,7 @@ class Gate:
 
     def _begin(self) -> Snapshot:
         """The first question of a process starts the keeper and waits for it, but not on an event loop."""
+        flush_with_multiprocessing()
         is_kept_up = self._is_closed or self._start_keeper() or not self._background
         if not self._is_closed:
             if self._keeper is None:

@@ -101,7 +101,9 @@ class Meter:
         self._lock = threading.RLock()  # a signal handler may end a visit, too
         self._cells: dict[int, _Cells] = {}
         """By the id() of the snapshot."""
-        self._open: dict[int, Waits] = {}
+        self._latest: _Cells | None = None
+        """Those of the snapshot that was counted last."""
+        self._open: dict[Asked, Waits] = {}
         self._flush_lock = threading.Lock()
         self._report: Report | None = None
         """What was handed to the store, and not confirmed."""
@@ -112,20 +114,22 @@ class Meter:
 
     def enter(self, visit: Waits) -> None:
         """Know of a request from its first question on, in case it hangs."""
-        self._open[id(visit)] = visit
+        self._open[visit] = visit
 
     def leave(self, visit: Waits) -> None:
         """It has ended, and is not to be counted."""
-        self._open.pop(id(visit), None)
+        self._open.pop(visit, None)
 
     def count(self, visit: Asked, *, is_error: bool, milliseconds: float | None) -> None:
         """Count a request that ended, unless it was counted as hanging; without a time the histogram has none of it."""
         with self._lock:
-            self._open.pop(id(visit), None)
+            self._open.pop(visit, None)
             if visit.is_counted:
                 return
             visit.is_counted = True
-            cells = self._cells_of(visit.snapshot)
+            cells = self._latest
+            if cells is None or cells.snapshot is not visit.snapshot:
+                cells = self._cells_of(visit.snapshot)
             for decision in visit.asked():
                 cell = cells.by_decision.get(id(decision)) or cells.add(decision)
                 if cell is None:
@@ -139,7 +143,7 @@ class Meter:
     def count_gone(self, visit: Asked, milliseconds: float) -> None:
         """The client left before the response started: how long it waited is a lower bound, and no request."""
         with self._lock:
-            self._open.pop(id(visit), None)
+            self._open.pop(visit, None)
             if visit.is_counted:
                 return
             visit.is_counted = True
@@ -166,6 +170,7 @@ class Meter:
         cells = self._cells.get(id(snapshot))
         if cells is None:
             cells = self._cells[id(snapshot)] = _Cells(snapshot)
+        self._latest = cells
         return cells
 
     # --- handing over -----------------------------------------------------------------------
@@ -198,7 +203,7 @@ class Meter:
 
     def _next_report(self) -> Report | None:
         with self._lock:
-            cells, self._cells = self._cells, {}
+            cells, self._cells, self._latest = self._cells, {}, None
         counts = _added_up(cell for each in cells.values() for cell in each.by_decision.values()) if cells else ()
         if not counts:
             return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from flaggate.runtime.meter import Meter
     from flaggate.stores.base import Store
 
-__all__ = ["is_on_event_loop", "is_under_test_runner", "watch"]
+__all__ = ["flush_with_multiprocessing", "is_on_event_loop", "is_under_test_runner", "watch"]
 
 
 class Watched(Protocol):
@@ -89,6 +89,15 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not for
         after_in_child=lambda: _after_fork(in_child=True),
     )
 atexit.register(_at_exit)
+
+
+def flush_with_multiprocessing() -> None:
+    """Said at a process's first question: a child of multiprocessing ends without atexit, and forgets what a fork had."""
+    parent_process = getattr(sys.modules.get("multiprocessing.process"), "parent_process", None)
+    if parent_process is not None and parent_process() is not None:
+        from multiprocessing.util import Finalize
+
+        Finalize(None, _at_exit, exitpriority=0)
 
 
 def is_under_test_runner() -> bool:

@@ -176,17 +176,19 @@ class _AsgiVisit(RequestVisit):
         return message
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
+        kind, is_last = message["type"], False
         if kind == "http.response.start":
             self.status = message["status"]
             if self.is_asked:
                 message = self._with_headers(message)
             self._start = message
-        elif kind == "http.response.body" and message.get("more_body", False) and not self.is_stream:
-            self.is_stream = not any(name.lower() == b"content-length" for name, _ in self._start.get("headers", ()))
-        is_last = kind in _LAST and not message.get("more_body", False)
-        if is_last:
-            self.ended = perf_counter()  # now, too: a client that leaves from here on has all of it
+        elif kind in _LAST:
+            is_last = not message.get("more_body", False)
+            if is_last:
+                self.ended = perf_counter()  # now, too: a client that leaves from here on has all of it
+            elif not self.is_stream:
+                headers = self._start.get("headers", ())
+                self.is_stream = not any(name.lower() == b"content-length" for name, _ in headers)
         try:
             await self._send(message)
         except OSError:  # the specification's word for a client that left
@@ -234,8 +236,8 @@ def _merged(headers: list[tuple[bytes, bytes]], depends: Depends) -> list[tuple[
 _CACHING: Final = frozenset({b"cache-control", b"vary"})
 _SPELLED: Final = _CACHING | {b"Cache-Control", b"Vary"}
 """The specification wants lower case; Django does not keep it."""
-_ALONE: Final = {depends: _headers(dict.fromkeys(_CACHING, ""), depends) for depends in list(Depends)[1:]}
-"""For a response that says nothing of these."""
+_ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
+"""For a response that says nothing of these, by what it depends on."""
 _LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
 
@@ -244,11 +246,7 @@ class _AsgiRequest(Request):
 
     def peer(self) -> str | None:
         client = self.asker.get("client")
-        peer = None if client is None else client[0]
-        if self.site.addresses.may_be_rewritten(peer, self.header(X_FORWARDED_FOR)):
-            self.site.gate.say_once(_REWRITTEN)
-            return _UNTOLD
-        return peer
+        return self.untouched(None if client is None else client[0])
 
     def header(self, name: str) -> Sequence[str]:
         wanted = name.encode("ascii")
@@ -256,14 +254,6 @@ class _AsgiRequest(Request):
 
     def is_https(self) -> bool:
         return self.asker.get("scheme") in ("https", "wss")
-
-
-_UNTOLD: Final = "?"
-"""No address, and no Unix socket either."""
-_REWRITTEN: Final = (
-    "the server seems to take the client's address from X-Forwarded-For (uvicorn does, for peers on loopback): "
-    "requests with that header have no address; name the proxies in trusted_proxies, or start it with --no-proxy-headers"
-)
 
 
 async def _not_found(scope: Scope, _receive: Receive, send: Send) -> None:

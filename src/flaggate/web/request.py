@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from flaggate.decide.context import NOBODY, Context, put
 from flaggate.decide.decision import Decision
-from flaggate.errors import SettingError
+from flaggate.errors import FlaggateError, SettingError
 from flaggate.runtime.visit import Visit
 from flaggate.web.caching import Depends, depends_on
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
@@ -116,6 +116,13 @@ class Request:
         addresses = self.site.addresses
         return addresses.client(self.peer(), self.header(addresses.header))
 
+    def untouched(self, peer: str | None) -> str | None:
+        """The peer, unless the server may have put what a header says in its place: that is no address."""
+        if not self.site.addresses.may_be_rewritten(peer, self.header(X_FORWARDED_FOR)):
+            return peer
+        self.site.gate.say_once(_REWRITTEN)
+        return _UNTOLD
+
     def visitor(self) -> str | None:
         """The visitor's key; a new one, to be sent back with the response, if none came."""
         visitors = self.site.visitors
@@ -128,19 +135,27 @@ class Request:
         return known
 
 
+_UNTOLD: Final = "?"
+"""No address, and no Unix socket either."""
+_REWRITTEN: Final = (
+    "the server seems to take the client's address from X-Forwarded-For (uvicorn does, for peers on loopback): "
+    "requests with that header have no address; name the proxies in trusted_proxies, or start it with --no-proxy-headers"
+)
 _drawing: Final = Lock()
 _PLACE: Final = ("city", "city_id", "region", "country")
 NOWHERE: Final = (None, None, None, None)
 _SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
+_TEXTS: Final = frozenset({"city", "region", "country", "ip"})
 _NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
 _NO_ATTRIBUTES: Final = NOBODY.attributes
 
 
-class RequestContext(Context):
-    """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
-    what the app gave as a function. Takes the words of Context."""
+class _Draft(Context):
+    """A RequestContext while it is made: it is written like any object, at a quarter of what its slots' setters take."""
 
     __slots__ = ("_given", "_request")
+    __setattr__ = object.__setattr__  # type: ignore[assignment]  # what it is without Context's
+    __delattr__ = object.__delattr__
 
     _given: dict[str, Any]
     """What the app gave, of what else is looked up; and functions."""
@@ -158,43 +173,43 @@ class RequestContext(Context):
         attributes: Any = _NO_ATTRIBUTES,
         **place: Any,
     ) -> None:
-        # Half of what a decision costs is here: a slot's own setter, and nothing asked twice.
-        _set_request(self, request)
-        _set_given(self, place)
+        self._request = request
+        self._given = place
         if user is None or (type(user) is str and user):
-            _set_user(self, user)
+            self.user = user
         else:
             self._take("user", user)
         if account is None or (type(account) is str and account):
-            _set_account(self, account)
+            self.account = account
         else:
             self._take("account", account)
         if staff is False or staff is True:
-            _set_staff(self, staff)
+            self.staff = staff
         else:
             self._take("staff", staff)
         if type(groups) is frozenset:
-            _set_groups(self, groups)
+            self.groups = groups
         else:
             self._take("groups", groups)
         if tier is None or type(tier) is str:
-            _set_tier(self, tier)
+            self.tier = tier
         else:
             self._take("tier", tier)
         if attributes is _NO_ATTRIBUTES:
-            _set_attributes(self, attributes)
+            self.attributes = attributes
         else:
             self._take("attributes", attributes)
+        if place:
+            self._take_place(place)
+        elif request.site.geo is None:
+            self.city = self.country = None
+
+    def _take_place(self, place: Mapping[str, Any]) -> None:
         for name, value in place.items():
-            set_text = _SET_TEXT.get(name)
-            if set_text is not None:
-                if value is None or type(value) is str:
-                    set_text(self, value)
-            elif name not in _SLOTS:
+            if name not in _SLOTS:
                 raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
-        if request.site.geo is None and not place:
-            _set_city(self, None)
-            _set_country(self, None)
+            if name in _TEXTS and (value is None or type(value) is str):
+                _SLOTS[name].__set__(self, value)
 
     def _take(self, name: str, value: Any) -> None:
         """Set a value as it is to be, or keep the function that gives it."""
@@ -202,6 +217,22 @@ class RequestContext(Context):
             self._given[name] = value
         else:
             put(self, name, value)
+
+
+class RequestContext(_Draft):
+    """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
+    what the app gave as a function."""
+
+    __slots__ = ()
+    __setattr__ = Context.__setattr__
+    __delattr__ = Context.__delattr__
+
+    @classmethod
+    def of(cls, request: Request, words: Mapping[str, Any]) -> RequestContext:
+        """By the words of Context. Raises TypeError for others, and for a key that is no key."""
+        draft = _Draft(request, **words)
+        draft.__class__ = cls  # of the same layout
+        return draft  # type: ignore[return-value]  # it is one now
 
     def __getattr__(self, name: str) -> Any:
         """An attribute that was not needed so far."""
@@ -229,7 +260,7 @@ class RequestContext(Context):
 
     def replace(self, **changes: Any) -> RequestContext:
         """A context like this one but for the changes; what was not looked up so far still waits."""
-        return RequestContext(self._request, **{**self._given, **self._known(), **changes})
+        return RequestContext.of(self._request, {**self._given, **self._known(), **changes})
 
     def _known(self) -> dict[str, Any]:
         return {name: slot.__get__(self) for name, slot in _SLOTS.items() if self._is_known(name)}
@@ -245,19 +276,6 @@ class RequestContext(Context):
         return f"RequestContext({', '.join(f'{name}={value!r}' for name, value in self._known().items() if value)})"
 
 
-_set_request = RequestContext.__dict__["_request"].__set__
-_set_given = RequestContext.__dict__["_given"].__set__
-_set_user = _SLOTS["user"].__set__
-_set_account = _SLOTS["account"].__set__
-_set_staff = _SLOTS["staff"].__set__
-_set_groups = _SLOTS["groups"].__set__
-_set_tier = _SLOTS["tier"].__set__
-_set_city = _SLOTS["city"].__set__
-_set_country = _SLOTS["country"].__set__
-_set_attributes = _SLOTS["attributes"].__set__
-_SET_TEXT: Final = {name: _SLOTS[name].__set__ for name in ("city", "region", "country", "ip")}
-
-
 def _given(context: Given) -> Mapping[str, Any]:
     """What the app's function gave, as words. Of a whole Context what is missing is looked up."""
     if isinstance(context, Context):
@@ -270,7 +288,7 @@ class RequestVisit(Visit):
 
     site: Site
     _request: Request | None = None
-    _failure: Exception | None = None
+    _failure: str | None = None
     """What the app's own function raised: it is not called again."""
     _depended = Depends.NOTHING
     """On what it depended before `identify`."""
@@ -291,17 +309,17 @@ class RequestVisit(Visit):
 
     @property
     def context(self) -> Context:
-        """Who asks. Raises what the app's own function raises."""
+        """Who asks. Raises FlaggateError where the app's own function did not say."""
         if self._context is None:
             if self._failure is not None:
-                raise self._failure
+                raise FlaggateError(self._failure)
             request, make = self.request, self.site.context
             try:
                 given = None if make is None else make(request.asker)
-                self._context = RequestContext(request, **(given if type(given) is dict else _given(given)))
+                self._context = RequestContext.of(request, given if type(given) is dict else _given(given))
             except Exception as error:
-                self._failure = error
-                raise
+                self._failure = f"who asks could not be told: {error!r}"
+                raise FlaggateError(self._failure) from error
         return self._context
 
     def identify(self, **changes: Any) -> None:
@@ -311,7 +329,7 @@ class RequestVisit(Visit):
         else:
             try:
                 context = self.context
-            except Exception:  # the app's own function: the flags that need it are off, and say why
+            except FlaggateError:  # the flags that need it are off, and say why
                 return
             self._context = context.replace(**changes)
         self._depended = self.depends()  # of what was only listed nothing else remains
@@ -330,6 +348,9 @@ class RequestVisit(Visit):
     def _ask(self, name: str) -> Decision:
         if not (self._answers or self.is_started or self.is_counted):
             self._gate.meter.enter(self)  # from here on it is known if it hangs
+        if self._earlier is None and self._seen is None:  # most of them: as Visit does
+            decision = self._answers[name] = self._decided(name)
+            return decision
         return super()._ask(name)
 
     def _decided(self, name: str) -> Decision:
@@ -340,9 +361,12 @@ class RequestVisit(Visit):
             return self._gate.decided(snapshot, name, NOBODY)  # whoever asks
         try:
             context = self._context or self.context
-        except Exception as error:  # the app's own function: off when in doubt, and the request goes on
-            return self._gate.fault(name, f"who asks could not be told: {error!r}")
-        decision = self._gate.decided(snapshot, name, context)
+        except FlaggateError as error:  # off when in doubt, and the request goes on
+            return self._gate.fault(name, str(error))
+        try:
+            decision = snapshot.decide[name](context)
+        except Exception as error:  # a rule that failed
+            return self._gate.fault(name, repr(error))
         if entry.unit == "visitor" and self.request.new_visitor is not None:
             return _without_arm(decision)
         return decision

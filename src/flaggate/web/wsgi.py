@@ -222,7 +222,8 @@ class _WsgiRequest(Request):
         # werkzeug's ProxyFix keeps what it replaced: its trust is not added to ours.
         fixed: Any = self.asker.get("werkzeug.proxy_fix.orig") or self.asker
         peer: str | None = fixed.get("REMOTE_ADDR")
-        return peer
+        # Behind an ASGI server (uvicorn --interface wsgi, a2wsgi); a WSGI server names itself, and does it only if told.
+        return peer if "SERVER_SOFTWARE" in self.asker else self.untouched(peer)
 
     def header(self, name: str) -> Sequence[str]:
         value = self.asker.get(f"HTTP_{name.upper().replace('-', '_')}")
