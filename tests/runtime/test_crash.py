@@ -159,7 +159,8 @@ def test_a_crash_while_counts_are_added(tmp_path: Path) -> None:
         for sequence in (2, 1):
             store.add_counts(Report("p", sequence, second))
             assert store.counts() == counts[1]
-    assert seen == [0] * (len(seen) - 1) + [1]
+    assert seen == sorted(seen)  # one statement comes after the commit
+    assert seen.count(1) == 2
     assert len(seen) > 8
 
 

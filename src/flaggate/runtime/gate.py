@@ -221,13 +221,15 @@ class Gate:
     def fault(self, name: str, what: str) -> Decision:
         """The decision where deciding failed: off, counted, and said once."""
         _count(self._faults, name)
-        self.say_once(f"flag {name!r} failed and is off: {what}")
+        # One line for each kind of failure: what it says may come from whoever asks, and is not to fill the log.
+        self.say_once(f"flag {name!r} failed and is off: {what}", f"{name}: {what.partition('(')[0]}")
         return Decision(name, False, "fault")
 
-    def say_once(self, message: str) -> None:
-        """Log what an operator should read, the first time."""
-        if message not in self._said and len(self._said) < _MOST_NAMES:
-            self._said.add(message)
+    def say_once(self, message: str, about: str | None = None) -> None:
+        """Log what an operator should read, the first time that it is about this."""
+        about = about or message
+        if about not in self._said and len(self._said) < _MOST_NAMES:
+            self._said.add(about)
             _say(message)
 
     # --- keeping up -------------------------------------------------------------------------

@@ -132,13 +132,11 @@ class Meter:
                 cells = self._cells_of(visit.snapshot)
             for decision in visit.asked():
                 cell = cells.by_decision.get(id(decision)) or cells.add(decision)
-                if cell is None:
-                    continue
-                cell.requests += 1
-                if is_error:
-                    cell.errors += 1
-                if milliseconds is not None:
-                    cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+                if cell is not None:
+                    cell.requests += 1
+                    cell.errors += is_error
+                    if milliseconds is not None:
+                        cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
 
     def count_gone(self, visit: Asked, milliseconds: float) -> None:
         """The client left before the response started: how long it waited is a lower bound, and no request."""

@@ -32,6 +32,8 @@ class Visit:
     """What it answers from."""
     begun: float
     """When it was entered, by perf_counter()."""
+    is_ended = False
+    """From then on, in a task that outlives its request, each question is answered as things stand."""
     is_counted = False
     """Whether its answers are among the counts: once, however often it is entered."""
     _answers: dict[str, Decision]
@@ -61,6 +63,7 @@ class Visit:
         if self._tokens is None:
             self._tokens = []
             self.begun = perf_counter()
+        self.is_ended = False
         self._tokens.append(self._gate.current.set(self))
         return self
 
@@ -72,7 +75,8 @@ class Visit:
         # that one went away with the value in it.
         with suppress(ValueError):
             self._gate.current.reset(self._tokens.pop())
-        if not self._tokens and (self._answers or self._earlier):
+        self.is_ended = not self._tokens
+        if self.is_ended and (self._answers or self._earlier):
             # An exit, an interrupt or a cancellation is no failure.
             is_error = kind is not None and issubclass(kind, Exception)
             self._gate.meter.count(self, is_error=is_error, milliseconds=(perf_counter() - self.begun) * 1000)
@@ -87,7 +91,9 @@ class Visit:
     def decide(self, name: str) -> Decision:
         """The decision of this visit."""
         decision = self._answers.get(name)
-        return self._ask(name) if decision is None else decision
+        if decision is None or self.is_ended:
+            return self._ask(name)
+        return decision
 
     def look(self, name: str) -> Decision:
         """The decision of this visit, for a list or an explanation: it does not count as asking."""
@@ -118,6 +124,8 @@ class Visit:
 
     def _ask(self, name: str) -> Decision:
         """The first time that the flag is asked, or again since it was forgotten."""
+        if self.is_ended:
+            return self._gate.decided(self._gate.begun(), name, self.context)
         decision = self._seen.pop(name, None) if self._seen else None
         if decision is None:
             decision = self._decided(name)

@@ -88,6 +88,7 @@ _processes = sa.Table(
     sa.Column("sequence", sa.Integer, nullable=False),  # of its last report
     sa.Column("seen", sa.Integer, nullable=False, index=True),  # Unix time
 )
+_COUNTS_BUSY_SECONDS = 0.2
 _FORGET_SECONDS = 7 * 86_400  # a process that reported nothing for so long repeats no report
 _left_open: list[object] = []
 """Connections that another thread was using during the fork: not ours to close, so they are kept."""
@@ -177,15 +178,32 @@ class SqlStore:
             connection.execute(sa.insert(_rows).values(kind=write.kind, name=write.name, **values))
         else:
             connection.execute(sa.update(_rows).where(key).values(**values))
-        if write.kind == "flag" and write.document is None:
+        if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
             connection.execute(sa.delete(_counts).where(_counts.c.flag == write.name))
 
     def add_counts(self, report: Report) -> None:
-        with self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._hurried(), self._transaction("BEGIN IMMEDIATE") as connection:
             if not self._is_new(connection, report):
                 return
             for count in report.counts:
                 self._add(connection, count)
+
+    @contextmanager
+    def _hurried(self) -> Iterator[None]:
+        """Wait for another writer only shortly: counts are handed over again, and a kill is read by the same thread."""
+        with self._lock:
+            with self._errors():
+                self._open()
+            self._set_busy_seconds(min(self._busy_seconds, _COUNTS_BUSY_SECONDS))
+            try:
+                yield
+            finally:
+                self._set_busy_seconds(self._busy_seconds)
+
+    def _set_busy_seconds(self, seconds: float) -> None:
+        if self._connection is not None:
+            with self._errors():
+                self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
     def _is_new(self, connection: sa.Connection, report: Report) -> bool:
         """Whether the report was not added yet; it is taken for added from now on."""
@@ -208,7 +226,11 @@ class SqlStore:
             values = {"requests": count.requests, "errors": count.errors, "histogram": _dumps(count.histogram)}
             connection.execute(sa.insert(_counts).values(**key, **values))
             return
-        histogram = _dumps(added(_loads(known.histogram), count.histogram))
+        try:
+            before = {str(edge): int(number) for edge, number in _loads(known.histogram).items()}
+        except (ValueError, AttributeError, TypeError):  # whatever somebody wrote there: the counts go on without
+            before = {}
+        histogram = _dumps(added(before, count.histogram))
         values = {"requests": known.requests + count.requests, "errors": known.errors + count.errors}
         connection.execute(sa.update(_counts).where(this).values(**values, histogram=histogram))
 

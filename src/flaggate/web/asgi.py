@@ -123,7 +123,7 @@ class FlaggateMiddleware:
 
     def _routed(self, visit: RequestVisit, scope: Scope) -> App:
         """The app that serves a path: another one, or this one with another path, where a flag gates it."""
-        root = scope.get("root_path", "")
+        root = scope.get("root_path", "") or getattr(self.app, "root_path", "")  # FastAPI's own, which it adds itself
         path = scope["path"]
         is_below = bool(root) and (path == root or path.startswith(f"{root}/"))  # Starlette's get_route_path
         gated = self.site.routes.match(path[len(root) :] if is_below else path)
@@ -165,6 +165,13 @@ class _AsgiVisit(RequestVisit):
             self._request = _AsgiRequest(self.site, self._scope)
         return self._request
 
+    def is_nobodys_failure(self, error: BaseException) -> bool:
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is not None and isinstance(error, asyncio.CancelledError) and is_on_event_loop():
+            task = asyncio.current_task()
+            return task is None or task.cancelling() > 0  # else something that it waited for was cancelled
+        return super().is_nobodys_failure(error)
+
     async def receive(self) -> Message:
         message = await self._receive()
         kind = message["type"]
@@ -175,14 +182,20 @@ class _AsgiVisit(RequestVisit):
             self.is_over = True
         return message
 
-    async def send(self, message: Message) -> None:
-        kind, is_last = message["type"], False
-        if kind == "http.response.start":
+    def send(self, message: Message) -> Awaitable[None]:
+        if message["type"] == "http.response.start":
             self.status = message["status"]
             if self.is_asked:
                 message = self._with_headers(message)
             self._start = message
-        elif kind in _LAST:
+            if not self.is_asked:
+                self.is_started = True
+        # Where nothing was asked there is nothing to be counted, so far.
+        return self._send_and_see(message) if self.is_asked else self._send(message)
+
+    async def _send_and_see(self, message: Message) -> None:
+        kind, is_last = message["type"], False
+        if kind in _LAST:
             is_last = not message.get("more_body", False)
             if is_last:
                 self.ended = perf_counter()  # now, too: a client that leaves from here on has all of it
@@ -204,7 +217,7 @@ class _AsgiVisit(RequestVisit):
 
     def _with_headers(self, message: Message) -> Message:
         """With what the response says to caches, and the visitor's cookie."""
-        depends = self.depends()
+        depends = self.depends
         if not depends:
             return message
         headers = list(message.get("headers", ()))

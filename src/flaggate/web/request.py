@@ -7,7 +7,6 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from threading import Lock
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
@@ -117,11 +116,11 @@ class Request:
         return addresses.client(self.peer(), self.header(addresses.header))
 
     def untouched(self, peer: str | None) -> str | None:
-        """The peer, unless the server may have put what a header says in its place: that is no address."""
+        """The peer. Raises FlaggateError if the server may have put what a header says in its place."""
         if not self.site.addresses.may_be_rewritten(peer, self.header(X_FORWARDED_FOR)):
             return peer
         self.site.gate.say_once(_REWRITTEN)
-        return _UNTOLD
+        raise FlaggateError("who is at the other end cannot be told")  # off when in doubt: a deny may name the address
 
     def visitor(self) -> str | None:
         """The visitor's key; a new one, to be sent back with the response, if none came."""
@@ -130,22 +129,22 @@ class Request:
             return None
         known = visitors.known(self.header("cookie"))
         if known is None:
-            with _drawing:  # a visit may be in several threads, and gets one key
-                known = self.new_visitor = self.new_visitor or visitors.draw()
+            # Of several threads of a visit the first one draws; a lock could be held by another thread at a fork.
+            known = self.new_visitor = self.__dict__.setdefault("_drawn", visitors.draw())
         return known
 
 
-_UNTOLD: Final = "?"
-"""No address, and no Unix socket either."""
 _REWRITTEN: Final = (
     "the server seems to take the client's address from X-Forwarded-For (uvicorn does, for peers on loopback): "
-    "requests with that header have no address; name the proxies in trusted_proxies, or start it with --no-proxy-headers"
+    "flags that read the address or the place are off for requests whose header names the peer itself; name the proxies "
+    "in trusted_proxies"
 )
-_drawing: Final = Lock()
 _PLACE: Final = ("city", "city_id", "region", "country")
 NOWHERE: Final = (None, None, None, None)
 _SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
-_TEXTS: Final = frozenset({"city", "region", "country", "ip"})
+_TEXTS: Final = frozenset({"city", "country"})
+_WAITS: Any = object()
+"""In place of what is looked up when a rule reads it."""
 _NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
 _NO_ATTRIBUTES: Final = NOBODY.attributes
 
@@ -171,10 +170,12 @@ class _Draft(Context):
         groups: Any = _NO_GROUPS,
         tier: Any = None,
         attributes: Any = _NO_ATTRIBUTES,
-        **place: Any,
+        city: Any = _WAITS,
+        country: Any = _WAITS,
+        **others: Any,
     ) -> None:
         self._request = request
-        self._given = place
+        self._given = others
         if user is None or (type(user) is str and user):
             self.user = user
         else:
@@ -199,21 +200,23 @@ class _Draft(Context):
             self.attributes = attributes
         else:
             self._take("attributes", attributes)
-        if place:
-            self._take_place(place)
+        if city is not _WAITS:
+            self._take("city", city)
         elif request.site.geo is None:
-            self.city = self.country = None
-
-    def _take_place(self, place: Mapping[str, Any]) -> None:
-        for name, value in place.items():
-            if name not in _SLOTS:
-                raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
-            if name in _TEXTS and (value is None or type(value) is str):
-                _SLOTS[name].__set__(self, value)
+            self.city = None
+        if country is not _WAITS:
+            self._take("country", country)
+        elif request.site.geo is None:
+            self.country = None
+        if others and not _SLOTS.keys() >= others.keys():
+            wrong = next(name for name in others if name not in _SLOTS)
+            raise TypeError(f"{wrong!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
 
     def _take(self, name: str, value: Any) -> None:
         """Set a value as it is to be, or keep the function that gives it."""
-        if callable(value):
+        if type(value) is str and name in _TEXTS:
+            _SLOTS[name].__set__(self, value)
+        elif callable(value) and not isinstance(value, str):  # a proxy of text can be called, too
             self._given[name] = value
         else:
             put(self, name, value)
@@ -241,7 +244,7 @@ class RequestContext(_Draft):
             raise AttributeError(f"a Context has no {name!r}")
         if name in self._given:
             value = self._given[name]
-            put(self, name, value() if callable(value) else value)
+            put(self, name, value() if callable(value) and not isinstance(value, str) else value)
         elif name == "ip":
             put(self, name, self._request.address())
         elif name == "visitor":
@@ -255,7 +258,7 @@ class RequestContext(_Draft):
         geo = self._request.site.geo
         place = NOWHERE if geo is None or self.ip is None else geo.place(self.ip)
         for word, value in zip(_PLACE, place, strict=True):
-            if word not in self._given:
+            if word not in self._given and not self._is_known(word):
                 _SLOTS[word].__set__(self, value)
 
     def replace(self, **changes: Any) -> RequestContext:
@@ -290,8 +293,8 @@ class RequestVisit(Visit):
     _request: Request | None = None
     _failure: str | None = None
     """What the app's own function raised: it is not called again."""
-    _depended = Depends.NOTHING
-    """On what it depended before `identify`."""
+    depends = Depends.NOTHING
+    """On what of the request the response depends, by the flags that went into it so far."""
     is_started = False
     """Whether the response was begun."""
     ended: float | None = None
@@ -332,7 +335,6 @@ class RequestVisit(Visit):
             except FlaggateError:  # the flags that need it are off, and say why
                 return
             self._context = context.replace(**changes)
-        self._depended = self.depends()  # of what was only listed nothing else remains
         self._earlier = self._earlier or {}
         # Not only those that read what differs: to tell, what waits would have to be looked up.
         entries = self.snapshot.entries
@@ -346,8 +348,13 @@ class RequestVisit(Visit):
         return not (self.is_started or self.is_gone)
 
     def _ask(self, name: str) -> Decision:
-        if not (self._answers or self.is_started or self.is_counted):
-            self._gate.meter.enter(self)  # from here on it is known if it hangs
+        if self.is_ended:
+            return super()._ask(name)
+        if not (self._answers or self.is_counted):
+            if self.is_started:
+                self.is_stream = True  # asked when the answer was on its way: how long that took says nothing
+            else:
+                self._gate.meter.enter(self)  # from here on it is known if it hangs
         if self._earlier is None and self._seen is None:  # most of them: as Visit does
             decision = self._answers[name] = self._decided(name)
             return decision
@@ -357,8 +364,11 @@ class RequestVisit(Visit):
         self.is_asked = True
         snapshot = self.snapshot
         entry = snapshot.entries.get(name)
-        if entry is None or not entry.compiled.reads:
+        if entry is None or not (reads := entry.compiled.reads):
             return self._gate.decided(snapshot, name, NOBODY)  # whoever asks
+        depends = depends_on(reads)
+        if depends > self.depends:
+            self.depends = depends
         try:
             context = self._context or self.context
         except FlaggateError as error:  # off when in doubt, and the request goes on
@@ -373,20 +383,10 @@ class RequestVisit(Visit):
 
     # --- the response -----------------------------------------------------------------------
 
-    def depends(self) -> Depends:
-        """On what of the request the response depends, by the flags that went into it."""
-        entries = self.snapshot.entries
-        if self._earlier is None and self._seen is None and len(self._answers) == 1:  # most of them
-            (name,) = self._answers
-            return depends_on(entries[name].compiled.reads) if name in entries else Depends.NOTHING
-        asked = {**(self._earlier or {}), **(self._seen or {}), **self._answers}
-        each = (depends_on(entries[name].compiled.reads) for name in asked if name in entries)
-        return max(self._depended, max(each, default=Depends.NOTHING))
-
     def new_cookie(self) -> str | None:
         """The Set-Cookie for a visitor that was drawn for this request."""
         request, visitors = self._request, self.site.visitors
-        if request is None or request.new_visitor is None or visitors is None:
+        if visitors is None or request is None or request.new_visitor is None:
             return None
         return visitors.cookie(request.new_visitor, is_https=request.is_https())
 
@@ -398,20 +398,27 @@ class RequestVisit(Visit):
 
     def end(self, error: BaseException | None) -> None:
         """The request has ended: count it, the first time."""
+        self.is_ended = True
         if not self.is_asked or self.is_counted:
             return
         meter = self._gate.meter
-        is_failed = error is not None and isinstance(error, Exception)
-        if self.is_gone or (error is not None and not is_failed and self.ended is None):
-            # Also one that is cancelled: nobody waits any more.
+        if self.is_gone or (error is not None and self.ended is None and self.is_nobodys_failure(error)):
             if self.is_started:
                 meter.leave(self)
             else:
                 meter.count_gone(self, (perf_counter() - self.begun) * 1000)
             return
         milliseconds = None if self.is_stream else ((self.ended or perf_counter()) - self.begun) * 1000
-        is_failed = is_failed or self.status >= 500 or not self.is_started
+        is_failed = self.status >= 500 or not self.is_started
+        if error is not None and not is_failed:
+            is_failed = not self.is_nobodys_failure(error)
         meter.count(self, is_error=is_failed, milliseconds=milliseconds)
+
+    def is_nobodys_failure(self, error: BaseException) -> bool:
+        """Whether this ends a request from outside: nobody waits for it any more."""
+        if isinstance(error, SystemExit):
+            return not error.code  # a worker that is to end; one whose time is up ends with another code
+        return isinstance(error, (GeneratorExit, KeyboardInterrupt)) or type(error).__name__ == "GreenletExit"
 
 
 @lru_cache(1024)

@@ -103,7 +103,7 @@ class WsgiVisit(RequestVisit):
 
     def is_head(self) -> bool:
         """Whether there is no body to be taken."""
-        return bool(self._environ.get("REQUEST_METHOD") == "HEAD")
+        return self.status in (204, 304) or bool(self._environ.get("REQUEST_METHOD") == "HEAD")
 
     @property
     def request(self) -> Request:
@@ -134,7 +134,7 @@ class WsgiVisit(RequestVisit):
 
     def _with_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """With what the response says to caches, and the visitor's cookie."""
-        depends = self.depends()
+        depends = self.depends
         if not depends:
             return headers
         known = {"cache-control": "", "vary": ""}
@@ -159,7 +159,9 @@ class WsgiVisit(RequestVisit):
             self.is_stream = True  # the server sends the file by itself, and only if it is handed over as it is
             self.end(None)
             return body
-        return _SizedBody(self, body) if isinstance(body, (list, tuple)) else _Body(self, body)
+        if not isinstance(body, (list, tuple)):
+            return _Body(self, body)
+        return _SizedBody(self, body) if self.is_asked else body
 
 
 class _Body:
@@ -191,13 +193,13 @@ class _Body:
         token = current.set(visit)
         try:
             return work(*args)
-        except Exception as error:
+        except BaseException as error:
             self._end(error)
             raise
         finally:
             current.reset(token)
 
-    def _end(self, error: Exception | None) -> None:
+    def _end(self, error: BaseException | None) -> None:
         self._visit.is_stream = not self._visit.has_length()  # an app that is a generator starts with its first part
         self._visit.end(error)
 
