@@ -278,14 +278,14 @@ def mount_inside(shop: Flask, office: Flask) -> None:
     middleware.app = DispatcherMiddleware(middleware.app, {"/office": office.wsgi_app})
 
 
-def test_two_apps_on_one_gate_ask_the_outer_one_who_it_is(board: Switchboard) -> None:
-    """It is one visit, and one who asks; the outer app's function has the outer app's session."""
+def test_of_two_apps_on_one_gate_the_inner_one_says_who_it_is(board: Switchboard) -> None:
+    """It is one visit, and one who asks; the inner app's function has the inner app's session."""
     shop, office = two_apps(board.on("adas"), board.gate)
     mount_inside(shop, office)
     client = shop.test_client()
-    client.get("/office/in/ada")
-    assert client.get("/office/adas").text == "False"
     client.get("/in/ada")
+    assert client.get("/office/adas").text == "False"
+    client.get("/office/in/ada")
     assert client.get("/office/adas").text == "True"
 
 

@@ -267,3 +267,52 @@ def test_a_kill_is_served_by_the_next_request_of_a_running_server() -> None:
     assert {key[3] for key in seen(gate)} == {"on", "off"}
     assert "flaggate-keeper" in {thread.name for thread in threading.enumerate()}
     gate.close()
+
+
+def test_a_task_that_outlives_its_request_sees_what_changes(gate: Gate) -> None:
+    """A loop that the first request started must not miss a kill for ever."""
+    answers: list[bool] = []
+
+    async def outlive(is_over: asyncio.Event) -> None:
+        answers.append(gate.is_on("banner"))
+        await is_over.wait()
+        change(gate, Verb.KILL, "banner")
+        answers.append(gate.is_on("banner"))
+
+    async def main() -> None:
+        is_over = asyncio.Event()
+        tasks: list[asyncio.Task[None]] = []
+
+        async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+            tasks.append(asyncio.create_task(outlive(is_over)))
+            await asyncio.sleep(0)
+            await sends(start(), body(b"ok"))(receive, send)
+
+        await Exchange().serve(FlaggateMiddleware(app, gate), http_scope())
+        is_over.set()
+        await tasks[0]
+
+    asyncio.run(main())
+    assert answers == [True, False]
+
+
+def test_what_was_cancelled_elsewhere_is_a_failure_of_the_request(gate: Gate) -> None:
+    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        gate.is_on("banner")
+        shared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        shared.cancel()
+        await shared
+
+    with pytest.raises(asyncio.CancelledError):
+        Exchange().run(FlaggateMiddleware(app, gate), http_scope())
+    assert counted(gate) == (1, 1, 1)
+
+
+def test_the_routes_of_an_inner_middleware_of_the_same_gate_are_gated(gate: Gate) -> None:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await sends(start(), body(b"secret"))(receive, send)
+
+    inner = FlaggateMiddleware(app, gate, routes={"/v2/*": "team"}, context=lambda _: {"user": "nobody"})
+    exchange = Exchange()
+    exchange.run(FlaggateMiddleware(inner, gate), http_scope(path="/v2/x"))
+    assert exchange.answer().status == 404

@@ -211,10 +211,11 @@ def test_a_file_is_handed_to_the_server_as_it_is(gate: Gate) -> None:
 
 
 def test_who_leaves_in_the_middle_is_not_counted(gate: Gate) -> None:
-    made = Closing(b"ok", b"ok")
-    for make_body in (lambda: made, lambda: [b"ok", b"ok"]):
+    made = Closing(b"ok", b"ok", b"ok")
+    for make_body in (lambda: made, lambda: [b"ok", b"ok", b"ok"]):
         result: Any = site(gate, make_body, LENGTH)(http_environ(), lambda *_: list[bytes]().append)
-        assert next(iter(result)) == b"ok"
+        parts = iter(result)
+        assert [next(parts), next(parts)] == [b"ok", b"ok"]  # the first one was sent, or it had not come back
         result.close()
         assert counted(gate) is None
     assert made.closed == 1
@@ -240,9 +241,9 @@ def test_a_head_request_whose_body_is_not_taken_is_a_whole_one(gate: Gate) -> No
     assert counted(gate) == (1, 0, 1)
 
 
-@pytest.mark.parametrize(("code", "expected"), [(None, None), (0, None), (1, (1, 1, 1))])
+@pytest.mark.parametrize(("code", "expected"), [(None, (0, 0, 1)), (0, (0, 0, 1)), (1, (1, 1, 1))])
 def test_a_worker_that_is_told_to_end_has_not_failed(
-    gate: Gate, code: int | None, expected: tuple[int, int, int] | None
+    gate: Gate, code: int | None, expected: tuple[int, int, int]
 ) -> None:
     """gunicorn raises SystemExit in a worker that is to end at once, and one with a code where its time was up."""
 
@@ -385,3 +386,43 @@ def test_the_apps_headers_are_never_changed(gate: Gate) -> None:
     assert headers == [("Cache-Control", "public"), PLAIN]
     for answer in answers:
         assert answer.headers == [PLAIN, ("Cache-Control", "private"), ("Vary", "Cookie, Authorization")]
+
+
+# --- in time ----------------------------------------------------------------------------------
+
+
+def test_what_the_first_part_of_a_stream_asks_is_told_to_caches(gate: Gate) -> None:
+    """As Flask's stream_template does; the server is told how the response starts when there is something to send."""
+
+    def parts() -> Iterator[bytes]:
+        yield str(gate.is_on("team")).encode()
+        yield b"more"
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        start_response("200 OK", [("Cache-Control", "public, max-age=600"), ("X-Accel-Expires", "60")])
+        return parts()
+
+    answer = ask_wsgi(FlaggateMiddleware(app, gate, context=lambda _: {"user": "ada"}))
+    assert dict(answer.headers)["Cache-Control"] == "max-age=600, private"
+    assert "X-Accel-Expires" not in dict(answer.headers)
+
+
+def test_a_body_that_never_comes_hangs_though_its_headers_are_known(gate: Gate, clock: Clock) -> None:
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterator[bytes]:
+        gate.is_on("banner")
+        start_response("200 OK", [])
+        clock.now += 20
+        in_thread(gate.keep)
+        yield b"late"
+
+    assert ask_wsgi(FlaggateMiddleware(app, gate)).body == b"late"
+    assert seen(gate) == {BANNER: (1, 1)}
+
+
+def test_the_routes_of_an_inner_middleware_of_the_same_gate_are_gated(gate: Gate) -> None:
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return [b"secret"]
+
+    inner = FlaggateMiddleware(app, gate, routes={"/v2/*": "team"}, context=lambda _: {"user": "nobody"})
+    assert ask_wsgi(FlaggateMiddleware(inner, gate), http_environ(PATH_INFO="/v2/x")).status == 404

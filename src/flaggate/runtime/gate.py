@@ -38,6 +38,9 @@ FIRST_WAIT_SECONDS: Final = 1.0
 FLUSH_SECONDS: Final = 2.0
 """How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
 
+LAST_FLUSH_SECONDS: Final = 5.0
+"""How long a process that ends tries to."""
+
 _MOST_NAMES: Final = 1000
 """So many names are counted and said, whatever is asked: never a leak."""
 
@@ -259,11 +262,12 @@ class Gate:
         if self.meter.look_for_hangs() or monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
 
-    def flush(self) -> None:
-        """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again."""
+    def flush(self, *, is_last: bool = False) -> None:
+        """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again, the last
+        time at once, for as long as another writer keeps it busy, but not for more than five seconds."""
         self._flushed_at = monotonic()
         try:
-            self.meter.flush(self.store)
+            self.meter.flush(self.store, wait_seconds=LAST_FLUSH_SECONDS if is_last else 0.0)
             self._unflushed = None
         except Exception as error:  # supervised: the counts are kept, and the next round comes
             self._unflushed = f"counts wait to be written: {error}"
@@ -347,7 +351,7 @@ class Gate:
             self._is_closed = True
         if self._keeper is not None:
             self._keeper.stop()
-        self.flush()
+        self.flush(is_last=True)
         self.store.close()
 
     # --- forks ------------------------------------------------------------------------------

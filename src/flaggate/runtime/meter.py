@@ -9,8 +9,10 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left
 from collections.abc import Iterable
-from time import perf_counter
+from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from flaggate.errors import BusyError
 
 if TYPE_CHECKING:
     from flaggate.decide.decision import Decision
@@ -177,26 +179,38 @@ class Meter:
         """Whether anything waits to be handed over."""
         return bool(self._cells) or self._report is not None
 
-    def flush(self, store: Store) -> None:
+    def flush(self, store: Store, *, wait_seconds: float = 0.0) -> None:
         """Hand the counts to the store. What it does not take is handed over again, under the same number.
+
+        Args:
+            store: To add them to.
+            wait_seconds: How long to try again where another writer, or another thread that flushes, is in the way.
 
         Raises:
             StoreError: it did not take them.
         """
-        if not self._flush_lock.acquire(timeout=1.0):
+        deadline = monotonic() + wait_seconds
+        if not self._flush_lock.acquire(timeout=max(wait_seconds, 1.0)):
             return  # another thread is at it
         try:
             if self._report is not None:
-                self._hand_over(store)
+                self._hand_over(store, deadline)
             self._report = self._next_report()
             if self._report is not None:
-                self._hand_over(store)
+                self._hand_over(store, deadline)
         finally:
             self._flush_lock.release()
 
-    def _hand_over(self, store: Store) -> None:
+    def _hand_over(self, store: Store, deadline: float) -> None:
         assert self._report is not None  # the callers looked
-        store.add_counts(self._report)
+        while True:
+            try:
+                store.add_counts(self._report)
+                break
+            except BusyError:
+                if monotonic() >= deadline:
+                    raise
+                sleep(0.02)
         self._report = None
 
     def _next_report(self) -> Report | None:

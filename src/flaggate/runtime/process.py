@@ -31,7 +31,7 @@ class Watched(Protocol):
     def after_fork(self, *, in_child: bool) -> None:
         """Just after it, on both sides."""
 
-    def flush(self) -> None:
+    def flush(self, *, is_last: bool) -> None:
         """The process ends. Raises nothing."""
 
 
@@ -76,10 +76,10 @@ def _at_exit() -> None:
     if is_under_test_runner():
         return  # a test's store has gone with the test
     for gate in list(_watched):
-        gate.flush()
+        gate.flush(is_last=True)
     for meter, store in _left:
         with suppress(StoreError):  # there is nobody left to tell
-            meter.flush(store)
+            meter.flush(store, wait_seconds=1.0)
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch  # Windows does not fork, and has no such function

@@ -61,7 +61,11 @@ class MemoryStore:
             stored = [_own_event(event, len(self._events) + count) for count, event in enumerate(events, start=1)]
             self._revision += 1
             self._rows |= rows
-            gone = {write.name for write in writes if write.kind == "flag" and (write.document is None or not write.expected)}
+            gone = {
+                write.name
+                for write in writes
+                if write.kind == "flag" and (write.document is None or not write.expected)
+            }
             self._counts = {key: count for key, count in self._counts.items() if key[0] not in gone}
             self._events += stored
             return self._revision

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flaggate.runtime.process import is_on_event_loop
-from flaggate.web.caching import Depends, cache_control, vary
+from flaggate.web.caching import OVERRULING, Depends, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
 from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
 from flaggate.web.routes import Table
@@ -72,7 +73,12 @@ class FlaggateMiddleware:
         gate = site.gate
         outer = scope.get(SITE)
         if outer is not None and outer.gate is gate:  # wrapped twice: one visit
-            await self.app(scope, receive, send)
+            within = gate.current.get()
+            app = self.app
+            if isinstance(within, RequestVisit):
+                within.hand_over(site)
+                app = self._routed(within, scope) if site.routes else app
+            await app(scope, receive, send)
             return
         if gate.ready is None:
             await _begin(gate)  # the first request, of a server without lifespan
@@ -108,7 +114,7 @@ class FlaggateMiddleware:
 
         async def flush_and_send(message: Message) -> None:
             if message["type"].startswith("lifespan.shutdown."):
-                await _in_thread(gate.flush)  # before: who hears it may end the process
+                await _in_thread(partial(gate.flush, is_last=True))  # before: who hears it may end the process
             await send(message)
 
         try:
@@ -243,11 +249,13 @@ def _merged(headers: list[tuple[bytes, bytes]], depends: Depends) -> list[tuple[
         name: ", ".join(value.decode("latin-1") for key, value in headers if key.lower() == name)
         for name in sorted(_CACHING)
     }
-    return [header for header in headers if header[0].lower() not in _CACHING] + _headers(known, depends)
+    ours = _CACHING | _OVERRULING
+    return [header for header in headers if header[0].lower() not in ours] + _headers(known, depends)
 
 
 _CACHING: Final = frozenset({b"cache-control", b"vary"})
-_SPELLED: Final = _CACHING | {b"Cache-Control", b"Vary"}
+_OVERRULING: Final = frozenset(name.encode("ascii") for name in OVERRULING)
+_SPELLED: Final = _CACHING | _OVERRULING | {b"Cache-Control", b"Vary"}
 """The specification wants lower case; Django does not keep it."""
 _ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
 """For a response that says nothing of these, by what it depends on."""

@@ -7,8 +7,18 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["Depends", "cache_control", "depends_on", "vary"]
+__all__ = ["OVERRULING", "Depends", "cache_control", "depends_on", "vary"]
 
+OVERRULING: Final = frozenset(
+    {
+        "cdn-cache-control",
+        "cloudflare-cdn-cache-control",
+        "vercel-cdn-cache-control",
+        "surrogate-control",
+        "x-accel-expires",
+    }
+)
+"""Headers that some shared caches obey before Cache-Control (RFC 9213, nginx): dropped where who asks matters."""
 _PLACE: Final = frozenset({"ip", "city", "city_id", "region", "country"})
 _VISITOR: Final = frozenset({"visitor"})
 

@@ -343,6 +343,11 @@ class RequestVisit(Visit):
     is_asked = False
     """Whether any flag was asked or listed."""
 
+    def hand_over(self, site: Site) -> None:
+        """To an inner middleware of the same gate, which knows more of who asks, unless a flag needed that already."""
+        if self._context is None:
+            self.site, self._request = site, None
+
     def waits(self) -> bool:
         """Whether a client waits for the response to start."""
         return not (self.is_started or self.is_gone)
@@ -353,6 +358,9 @@ class RequestVisit(Visit):
         if not (self._answers or self.is_counted):
             if self.is_started:
                 self.is_stream = True  # asked when the answer was on its way: how long that took says nothing
+                self._gate.say_once(
+                    f"flag {name!r} is first asked after the headers were sent: caches are told nothing of it"
+                )
             else:
                 self._gate.meter.enter(self)  # from here on it is known if it hangs
         if self._earlier is None and self._seen is None:  # most of them: as Visit does

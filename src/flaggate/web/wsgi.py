@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from flaggate.web.caching import cache_control, vary
+from flaggate.web.caching import OVERRULING, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
 from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
 from flaggate.web.routes import Table
@@ -59,7 +59,11 @@ class FlaggateMiddleware:
         site = self.site
         outer = environ.get(SITE)
         if outer is not None and outer.gate is site.gate:  # wrapped twice: one visit
-            return self.app(environ, start_response)
+            visit = site.gate.current.get()
+            if not isinstance(visit, RequestVisit):
+                return self.app(environ, start_response)
+            visit.hand_over(site)
+            return (self._routed(visit, environ) if site.routes else self.app)(environ, start_response)
         environ[SITE] = site
         visit = WsgiVisit(site, environ, start_response)
         token = site.gate.current.set(visit)
@@ -89,6 +93,8 @@ class WsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end."""
 
     _headers: Sequence[tuple[str, str]] = ()
+    _held: tuple[str, list[tuple[str, str]], OptExcInfo | None] | None = None
+    """What the app has started its response with, until the server needs to know."""
 
     def __init__(self, site: Site, environ: WSGIEnvironment, start_response: StartResponse) -> None:
         # Not by super(): a request without a question pays for this and little else.
@@ -100,6 +106,8 @@ class WsgiVisit(RequestVisit):
         self.begun = perf_counter()
         self._environ = environ
         self._start_response = start_response
+
+    _write: Callable[[bytes], object] | None = None
 
     def is_head(self) -> bool:
         """Whether there is no body to be taken."""
@@ -118,15 +126,34 @@ class WsgiVisit(RequestVisit):
         exc_info: OptExcInfo | None = None,
         /,
     ) -> Callable[[bytes], object]:
-        """What the app calls for start_response."""
+        """What the app calls for start_response. It is passed on with the first part of the body, in time for what is
+        asked on the way to that: PEP 3333 lets no server send the headers before."""
+        if self._held is not None and exc_info is None:
+            self.send_start()  # a second time: it is for the server to complain
         self.status = int(status[:3])
-        if self.is_asked:
-            headers = self._with_headers(headers)
-        self._headers = headers
+        self._held = status, headers, exc_info
+        if self._write is not None:
+            self.send_start()
+        return self._write_first
+
+    def send_start(self) -> None:
+        """Tell the server, once."""
+        if self._held is None:
+            return
+        (status, headers, exc_info), self._held = self._held, None
+        self._headers = headers = self._with_headers(headers) if self.is_asked else headers
         # Without exc_info as many servers and apps have it: with two arguments.
-        write = self._start_response(status, headers, exc_info) if exc_info else self._start_response(status, headers)
+        if exc_info:
+            self._write = self._start_response(status, headers, exc_info)
+        else:
+            self._write = self._start_response(status, headers)
+
+    def _write_first(self, data: bytes) -> object:
+        self.send_start()
+        assert self._write is not None  # send_start made it, the first time
+        written = self._write(data)
         self.is_started = True
-        return write
+        return written
 
     def has_length(self) -> bool:
         """Whether the response says how long it is; known once it was started."""
@@ -143,7 +170,7 @@ class WsgiVisit(RequestVisit):
             name = header[0].lower()
             if name in known:
                 known[name] += f", {header[1]}" if known[name] else header[1]
-            else:
+            elif name not in OVERRULING:
                 kept.append(header)
         kept.append(("Cache-Control", cache_control(known["cache-control"])))
         if varying := vary(known["vary"], depends):
@@ -154,14 +181,16 @@ class WsgiVisit(RequestVisit):
 
     def follow(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The body, so that its end is seen."""
+        if isinstance(body, (list, tuple)):
+            self.send_start()
+            return _SizedBody(self, body) if self.is_asked else body
         wrapper = self._environ.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
-            self.is_stream = True  # the server sends the file by itself, and only if it is handed over as it is
+            self.send_start()
+            self.is_stream = self.is_started = True
             self.end(None)
-            return body
-        if not isinstance(body, (list, tuple)):
-            return _Body(self, body)
-        return _SizedBody(self, body) if self.is_asked else body
+            return body  # the server sends the file by itself, and only if it is handed over as it is
+        return _Body(self, body)
 
 
 class _Body:
@@ -172,9 +201,15 @@ class _Body:
         self._body = body
 
     def __iter__(self) -> Iterator[bytes]:
-        parts = self._within(iter, self._body)
-        while (part := self._within(next, parts, None)) is not None:
+        visit, parts = self._visit, self._within(iter, self._body)
+        while True:
+            part = self._within(next, parts, None)
+            visit.send_start()
+            if part is None:
+                break
             yield part
+            visit.is_started = True  # the server came back for more: it has sent this
+        visit.is_started = visit.status > 0  # also without a part
         self._end(None)
 
     def close(self) -> None:
@@ -183,7 +218,11 @@ class _Body:
         close = getattr(self._body, "close", None)
         if close is not None:
             self._within(close)
-        visit.is_gone = not visit.is_head()  # of a body that was taken whole nothing is left to be counted
+        # Of a body that was taken whole nothing is left to be counted.
+        if visit.is_head():
+            visit.is_started = visit.status > 0
+        else:
+            visit.is_gone = True
         visit.end(None)
 
     def _within(self, work: Callable[..., Any], *args: Any) -> Any:
@@ -210,7 +249,10 @@ class _SizedBody(_Body):
     _body: Sequence[bytes]
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._body  # nothing of it is the app's own code
+        for part in self._body:  # nothing of it is the app's own code
+            yield part
+            self._visit.is_started = True
+        self._visit.is_started = self._visit.status > 0
         self._visit.end(None)
 
     def __len__(self) -> int:
