@@ -127,7 +127,10 @@ class Store(Protocol):
     def add_counts(self, report: Report) -> None:
         """Add a process's counts to the sums, once: a report that was added already changes nothing.
 
-        Touches neither the revision nor any row's version.
+        Touches neither the revision nor any row's version. Waits for another writer only shortly.
+
+        Raises:
+            BusyError: it did not end; nothing was added, and the report may be handed over again.
         """
 
     def counts(self, flag: str | None = None) -> list[Count]:
