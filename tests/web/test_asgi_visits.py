@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from flaggate import Gate
+from flaggate import Context, Gate
 from flaggate.rollout.state import Verb
 from flaggate.stores.memory import MemoryStore
 from flaggate.web.asgi import App, FlaggateMiddleware, Message, Receive, Scope, Send
@@ -316,3 +316,22 @@ def test_the_routes_of_an_inner_middleware_of_the_same_gate_are_gated(gate: Gate
     exchange = Exchange()
     exchange.run(FlaggateMiddleware(inner, gate), http_scope(path="/v2/x"))
     assert exchange.answer().status == 404
+
+
+def test_between_two_middlewares_of_a_gate_a_visit_and_an_answer_stay_what_they_are(gate: Gate) -> None:
+    async def app(_scope: Scope, receive: Receive, send: Send) -> None:
+        await sends(start(), body(str(gate.is_on("team")).encode()))(receive, send)
+
+    inner = FlaggateMiddleware(app, gate, context=lambda _: {"user": "nobody"})
+
+    async def in_a_visit(scope: Scope, receive: Receive, send: Send) -> None:
+        with gate.visit(Context("bob")):
+            await inner(scope, receive, send)
+
+    async def asking_first(scope: Scope, receive: Receive, send: Send) -> None:
+        assert gate.is_on("team")
+        await inner(scope, receive, send)
+
+    for between in (in_a_visit, asking_first):
+        outer = FlaggateMiddleware(between, gate, context=lambda _: {"user": "ada"})
+        assert Exchange().run(outer).answer().body == b"True"

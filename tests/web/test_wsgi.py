@@ -13,7 +13,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from flaggate import Gate
+from flaggate import Context, Gate
 from flaggate.rollout.state import Verb
 from flaggate.web.wsgi import FlaggateMiddleware
 from tests.runtime.scenes import seen
@@ -426,3 +426,43 @@ def test_the_routes_of_an_inner_middleware_of_the_same_gate_are_gated(gate: Gate
 
     inner = FlaggateMiddleware(app, gate, routes={"/v2/*": "team"}, context=lambda _: {"user": "nobody"})
     assert ask_wsgi(FlaggateMiddleware(inner, gate), http_environ(PATH_INFO="/v2/x")).status == 404
+
+
+def test_in_a_visit_between_two_middlewares_of_a_gate_it_is_that_ones_question(gate: Gate) -> None:
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [PLAIN])
+        return [str(gate.is_on("team")).encode()]
+
+    inner = FlaggateMiddleware(app, gate, context=lambda _: {"user": "nobody"})
+
+    def between(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with gate.visit(Context("bob")):
+            return inner(environ, start_response)
+
+    assert ask_wsgi(FlaggateMiddleware(between, gate)).body == b"True"
+
+
+def test_a_response_that_is_started_twice_is_for_the_server_to_judge(gate: Gate) -> None:
+    """PEP 3333: an error without exc_info; with it the server takes the new one, or raises what happened."""
+    told: list[tuple[str, bool]] = []
+
+    def server(status: str, _headers: Any, exc_info: Any = None, /) -> Callable[[bytes], object]:
+        told.append((status, exc_info is not None))
+        return list[bytes]().append
+
+    def twice(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])
+        start_response("404 Not Found", [])
+        return []
+
+    def failing(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response("200 OK", [])(b"so far")
+        try:
+            raise ZeroDivisionError
+        except ZeroDivisionError:
+            start_response("500 Oh", [], sys.exc_info())
+        return []
+
+    for app in (twice, failing):
+        list(FlaggateMiddleware(app, gate)(http_environ(), server))
+    assert told == [("200 OK", False), ("404 Not Found", False), ("200 OK", False), ("500 Oh", True)]
