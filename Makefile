@@ -18,8 +18,10 @@ check: $(VENV)/dev
 	$(BIN) -m ruff check .
 	$(BIN) -m mypy
 
-bench: $(VENV)/demo
+bench: $(VENV)/test
 	$(BIN) benchmarks/decide.py
+	$(BIN) benchmarks/middleware.py
+	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 
 clean:
