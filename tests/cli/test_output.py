@@ -79,3 +79,12 @@ def test_who_has_seen_enough_is_told_nothing(folder: Path, command: str) -> None
 
 def test_no_output_at_all(folder: Path) -> None:
     assert shell("{it} status >&-", folder).returncode == 0
+
+
+@pytest.mark.parametrize("group", ["", "owner"])
+def test_without_a_command_there_is_the_help(folder: Path, group: str) -> None:
+    done = shell(f"{{it}} {group}", folder)
+    assert done.returncode == 2
+    lines = done.stderr.decode().splitlines() or done.stdout.decode().splitlines()
+    assert lines[0].startswith("Usage: flaggate")
+    assert "Commands:" in lines

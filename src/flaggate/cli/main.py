@@ -119,6 +119,10 @@ def _say_usage(error: click.ClickException, is_json: bool) -> None:
     if is_json:
         print_json({"error": error.format_message(), "kind": "UsageError"})
         return
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.2: its message is the help
+        for words in error.format_message().split("\n"):
+            line(words, err=True)
+        return
     context = getattr(error, "ctx", None)
     if context is not None:
         for words in context.get_usage().split("\n"):
