@@ -14,7 +14,7 @@ from flaggate import Context, Gate
 from flaggate.errors import SettingError
 from flaggate.rollout.state import Verb
 from flaggate.runtime.visit import Visit
-from flaggate.web.request import RequestContext
+from flaggate.web.context import RequestContext
 from tests.runtime.scenes import FRIENDS, bring, seen, turn
 from tests.web.scenes import FLAGS, PEER, Speaks, SpeaksWsgi
 

@@ -10,7 +10,7 @@ import pytest
 
 from flaggate import Context, Gate
 from flaggate.rollout.state import Verb
-from flaggate.web.request import RequestContext
+from flaggate.web.context import RequestContext
 from flaggate.web.visitor import COOKIE, Visitors
 from tests.runtime.scenes import bring, seen, turn
 from tests.web.scenes import FLAGS, KEY, Answer, Speaks, SpeaksAsgi

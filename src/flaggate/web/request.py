@@ -1,21 +1,22 @@
-"""What the middleware of both protocols shares: a request as flaggate reads it, its context, and its visit."""
+"""What the middleware of both protocols shares: what the app said, a request as flaggate reads it, and its visit."""
 
 from __future__ import annotations
 
 import inspect
 import os
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from flaggate.decide.context import NOBODY, Context, put
+from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError, SettingError
 from flaggate.runtime.visit import Visit
 from flaggate.web.caching import Depends, depends_on
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
+from flaggate.web.context import Given, RequestContext, words_of
 from flaggate.web.routes import Routes, Table
 
 if TYPE_CHECKING:
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from flaggate.web.geo import Geo
     from flaggate.web.visitor import Visitors
 
-__all__ = ["ContextMaker", "Request", "RequestContext", "RequestVisit", "Site"]
+__all__ = ["ContextMaker", "Request", "RequestVisit", "Site"]
 
 _Asker = TypeVar("_Asker", contravariant=True)
-Given: TypeAlias = Context | Mapping[str, Any] | None
 
 
 class ContextMaker(Protocol[_Asker]):
@@ -139,151 +139,6 @@ _REWRITTEN: Final = (
     "flags that read the address or the place are off for requests whose header names the peer itself; name the proxies "
     "in trusted_proxies"
 )
-_PLACE: Final = ("city", "city_id", "region", "country")
-NOWHERE: Final = (None, None, None, None)
-_SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
-_TEXTS: Final = frozenset({"city", "country"})
-_WAITS: Any = object()
-"""In place of what is looked up when a rule reads it."""
-_NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
-_NO_ATTRIBUTES: Final = NOBODY.attributes
-
-
-class _Draft(Context):
-    """A RequestContext while it is made: it is written like any object, at a quarter of what its slots' setters take."""
-
-    __slots__ = ("_given", "_request")
-    __setattr__ = object.__setattr__  # type: ignore[assignment]  # what it is without Context's
-    __delattr__ = object.__delattr__
-
-    _given: dict[str, Any]
-    """What the app gave, of what else is looked up; and functions."""
-    _request: Request
-
-    def __init__(
-        self,
-        request: Request,
-        *,
-        user: Any = None,
-        account: Any = None,
-        staff: Any = False,
-        groups: Any = _NO_GROUPS,
-        tier: Any = None,
-        attributes: Any = _NO_ATTRIBUTES,
-        city: Any = _WAITS,
-        country: Any = _WAITS,
-        **others: Any,
-    ) -> None:
-        self._request = request
-        self._given = others
-        if user is None or (type(user) is str and user):
-            self.user = user
-        else:
-            self._take("user", user)
-        if account is None or (type(account) is str and account):
-            self.account = account
-        else:
-            self._take("account", account)
-        if staff is False or staff is True:
-            self.staff = staff
-        else:
-            self._take("staff", staff)
-        if type(groups) is frozenset:
-            self.groups = groups
-        else:
-            self._take("groups", groups)
-        if tier is None or type(tier) is str:
-            self.tier = tier
-        else:
-            self._take("tier", tier)
-        if attributes is _NO_ATTRIBUTES:
-            self.attributes = attributes
-        else:
-            self._take("attributes", attributes)
-        if city is not _WAITS:
-            self._take("city", city)
-        elif request.site.geo is None:
-            self.city = None
-        if country is not _WAITS:
-            self._take("country", country)
-        elif request.site.geo is None:
-            self.country = None
-        if others and not _SLOTS.keys() >= others.keys():
-            wrong = next(name for name in others if name not in _SLOTS)
-            raise TypeError(f"{wrong!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
-
-    def _take(self, name: str, value: Any) -> None:
-        """Set a value as it is to be, or keep the function that gives it."""
-        if type(value) is str and name in _TEXTS:
-            _SLOTS[name].__set__(self, value)
-        elif callable(value) and not isinstance(value, str):  # a proxy of text can be called, too
-            self._given[name] = value
-        else:
-            put(self, name, value)
-
-
-class RequestContext(_Draft):
-    """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
-    what the app gave as a function."""
-
-    __slots__ = ()
-    __setattr__ = Context.__setattr__
-    __delattr__ = Context.__delattr__
-
-    @classmethod
-    def of(cls, request: Request, words: Mapping[str, Any]) -> RequestContext:
-        """By the words of Context. Raises TypeError for others, and for a key that is no key."""
-        draft = _Draft(request, **words)
-        draft.__class__ = cls  # of the same layout
-        return draft  # type: ignore[return-value]  # it is one now
-
-    def __getattr__(self, name: str) -> Any:
-        """An attribute that was not needed so far."""
-        slot = _SLOTS.get(name)
-        if slot is None:
-            raise AttributeError(f"a Context has no {name!r}")
-        if name in self._given:
-            value = self._given[name]
-            put(self, name, value() if callable(value) and not isinstance(value, str) else value)
-        elif name == "ip":
-            put(self, name, self._request.address())
-        elif name == "visitor":
-            put(self, name, self._request.visitor())
-        else:
-            self._look_up_place()
-        return slot.__get__(self)
-
-    def _look_up_place(self) -> None:
-        """All of it at once, but for what the app gave."""
-        geo = self._request.site.geo
-        place = NOWHERE if geo is None or self.ip is None else geo.place(self.ip)
-        for word, value in zip(_PLACE, place, strict=True):
-            if word not in self._given and not self._is_known(word):
-                _SLOTS[word].__set__(self, value)
-
-    def replace(self, **changes: Any) -> RequestContext:
-        """A context like this one but for the changes; what was not looked up so far still waits."""
-        return RequestContext.of(self._request, {**self._given, **self._known(), **changes})
-
-    def _known(self) -> dict[str, Any]:
-        return {name: slot.__get__(self) for name, slot in _SLOTS.items() if self._is_known(name)}
-
-    def _is_known(self, name: str) -> bool:
-        try:
-            _SLOTS[name].__get__(self)
-        except AttributeError:
-            return False
-        return True
-
-    def __repr__(self) -> str:
-        return f"RequestContext({', '.join(f'{name}={value!r}' for name, value in self._known().items() if value)})"
-
-
-def _given(context: Given) -> Mapping[str, Any]:
-    """What the app's function gave, as words. Of a whole Context what is missing is looked up."""
-    if isinstance(context, Context):
-        return {name: getattr(context, name) for name in _SLOTS if getattr(context, name) != getattr(NOBODY, name)}
-    return context or {}
 
 
 class RequestVisit(Visit):
@@ -319,7 +174,7 @@ class RequestVisit(Visit):
             request, make = self.request, self.site.context
             try:
                 given = None if make is None else make(request.asker)
-                self._context = RequestContext.of(request, given if type(given) is dict else _given(given))
+                self._context = RequestContext.of(request, given if type(given) is dict else words_of(given))
             except Exception as error:
                 self._failure = f"who asks could not be told: {error!r}"
                 raise FlaggateError(self._failure) from error

@@ -1,0 +1,161 @@
+"""Who asks, of a request: made at once of what is plain, and looked up when a rule reads it of what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+from flaggate.decide.context import NOBODY, Context, put
+
+if TYPE_CHECKING:
+    from flaggate.web.request import Request
+
+__all__ = ["Given", "RequestContext", "words_of"]
+
+Given: TypeAlias = Context | Mapping[str, Any] | None
+"""What an app says of who asks: in the words of Context; None = nobody."""
+_PLACE: Final = ("city", "city_id", "region", "country")
+_NOWHERE: Final = (None, None, None, None)
+_SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
+_TEXTS: Final = frozenset({"city", "country"})
+_WAITS: Any = object()
+"""In place of what is looked up when a rule reads it."""
+_NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
+_NO_ATTRIBUTES: Final = NOBODY.attributes
+
+
+class _Draft(Context):
+    """A RequestContext while it is made: it is written like any object, at a quarter of what its slots' setters take."""
+
+    __slots__ = ("_given", "_request")
+    __setattr__ = object.__setattr__  # type: ignore[assignment]  # what it is without Context's
+    __delattr__ = object.__delattr__
+
+    _given: dict[str, Any]
+    """What the app gave, of what else is looked up; and functions."""
+    _request: Request
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        user: Any = None,
+        account: Any = None,
+        staff: Any = False,
+        groups: Any = _NO_GROUPS,
+        tier: Any = None,
+        attributes: Any = _NO_ATTRIBUTES,
+        city: Any = _WAITS,
+        country: Any = _WAITS,
+        **others: Any,
+    ) -> None:
+        self._request = request
+        self._given = others
+        if user is None or (type(user) is str and user):
+            self.user = user
+        else:
+            self._take("user", user)
+        if account is None or (type(account) is str and account):
+            self.account = account
+        else:
+            self._take("account", account)
+        if staff is False or staff is True:
+            self.staff = staff
+        else:
+            self._take("staff", staff)
+        if type(groups) is frozenset:
+            self.groups = groups
+        else:
+            self._take("groups", groups)
+        if tier is None or type(tier) is str:
+            self.tier = tier
+        else:
+            self._take("tier", tier)
+        if attributes is _NO_ATTRIBUTES:
+            self.attributes = attributes
+        else:
+            self._take("attributes", attributes)
+        if city is not _WAITS:
+            self._take("city", city)
+        elif request.site.geo is None:
+            self.city = None
+        if country is not _WAITS:
+            self._take("country", country)
+        elif request.site.geo is None:
+            self.country = None
+        for name in others:
+            if name not in _SLOTS:
+                raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
+
+    def _take(self, name: str, value: Any) -> None:
+        """Set a value as it is to be, or keep the function that gives it."""
+        if type(value) is str and name in _TEXTS:
+            _SLOTS[name].__set__(self, value)
+        elif callable(value) and not isinstance(value, str):  # a proxy of text can be called, too
+            self._given[name] = value
+        else:
+            put(self, name, value)
+
+
+class RequestContext(_Draft):
+    """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
+    what the app gave as a function."""
+
+    __slots__ = ()
+    __setattr__ = Context.__setattr__
+    __delattr__ = Context.__delattr__
+
+    @classmethod
+    def of(cls, request: Request, words: Mapping[str, Any]) -> RequestContext:
+        """By the words of Context. Raises TypeError for others, and for a key that is no key."""
+        draft = _Draft(request, **words)
+        draft.__class__ = cls  # of the same layout
+        return draft  # type: ignore[return-value]  # it is one now
+
+    def __getattr__(self, name: str) -> Any:
+        """An attribute that was not needed so far."""
+        slot = _SLOTS.get(name)
+        if slot is None:
+            raise AttributeError(f"a Context has no {name!r}")
+        if name in self._given:
+            value = self._given[name]
+            put(self, name, value() if callable(value) and not isinstance(value, str) else value)
+        elif name == "ip":
+            put(self, name, self._request.address())
+        elif name == "visitor":
+            put(self, name, self._request.visitor())
+        else:
+            self._look_up_place()
+        return slot.__get__(self)
+
+    def _look_up_place(self) -> None:
+        """All of it at once, but for what the app gave."""
+        geo = self._request.site.geo
+        place = _NOWHERE if geo is None or self.ip is None else geo.place(self.ip)
+        for word, value in zip(_PLACE, place, strict=True):
+            if word not in self._given and not self._is_known(word):
+                _SLOTS[word].__set__(self, value)
+
+    def replace(self, **changes: Any) -> RequestContext:
+        """A context like this one but for the changes; what was not looked up so far still waits."""
+        return RequestContext.of(self._request, {**self._given, **self._known(), **changes})
+
+    def _known(self) -> dict[str, Any]:
+        return {name: slot.__get__(self) for name, slot in _SLOTS.items() if self._is_known(name)}
+
+    def _is_known(self, name: str) -> bool:
+        try:
+            _SLOTS[name].__get__(self)
+        except AttributeError:
+            return False
+        return True
+
+    def __repr__(self) -> str:
+        return f"RequestContext({', '.join(f'{name}={value!r}' for name, value in self._known().items() if value)})"
+
+
+def words_of(context: Given) -> Mapping[str, Any]:
+    """What the app's function gave, as words. Of a whole Context what is missing is looked up."""
+    if isinstance(context, Context):
+        return {name: getattr(context, name) for name in _SLOTS if getattr(context, name) != getattr(NOBODY, name)}
+    return context or {}
