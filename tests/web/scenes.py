@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeAlias
@@ -298,3 +299,10 @@ def ask_wsgi(app: Any, environ: Mapping[str, Any] | None = None) -> Answer:
             result.close()
     status, headers = begun[-1]
     return Answer(int(status[:3]), list(headers), b"".join(written))
+
+
+def in_thread(work: Callable[[], None]) -> None:
+    """Do it elsewhere, and wait for it."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
