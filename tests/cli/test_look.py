@@ -237,10 +237,10 @@ def test_explain(applied: Terminal) -> None:
     assert lines == [
         "kill: no",
         "deny: no",
-        "internal: not staff, no",
-        "manchester: city is Leeds, no",
-        "beta: in no group, tier is not known, no",
-        "tenth: bucket 42 383 is not below 10 000",
+        "internal: staff: no",
+        "manchester: city is Manchester: no, it is Leeds",
+        "beta: in group beta: no, in no group, or tier is enterprise: no, it is not known",
+        "tenth: bucket 42,383 is not below 10,000",
         "off",
     ]
     found = applied.json("explain", "new-invoicing", "--group", "alpha", "--group", "beta")
@@ -269,7 +269,7 @@ def test_explain_with_a_segment(terminal: Terminal, write: Callable[[str], str])
     text = '[flags.s]\ndescription = "x"\nowner = "o"\naudience = {segment = "p"}\n'
     terminal("apply", write(text + '[segments.p]\nunit = "user"\nmembers = ["u-1"]\n'))
     terminal("on", "s")
-    assert "on for: segment p, yes" in terminal("explain", "s", "--user", "u-1")
+    assert "on for: in segment p: yes" in terminal("explain", "s", "--user", "u-1")
 
 
 def test_history(applied: Terminal) -> None:

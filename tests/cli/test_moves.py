@@ -168,7 +168,7 @@ def test_no_store(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_store_that_is_not_there_is_not_made_by_a_kill(terminal: Terminal, tmp_path: Path) -> None:
     terminal("kill", "new-invoicing", "--store", "sqlite:///flagz.db", code=3)
-    assert "there is no such file; flaggate apply makes it" in terminal.err
+    assert f"there is no such file; flaggate apply makes it (looked for {tmp_path}/flagz.db)" in terminal.err
     assert not (tmp_path / "flagz.db").exists()
 
 
@@ -196,6 +196,46 @@ def test_a_kill_that_the_store_does_not_do_says_what_needs_no_store(terminal: Te
     assert str(file) in terminal.json("kill", "new-invoicing", code=3)["hint"]
     terminal("unkill", "new-invoicing", "--reason", "mended", code=3)
     assert "FLAGGATE_OFF" not in terminal.err
+
+
+def test_a_kill_of_everything_is_answered_with_what_turns_everything_off(applied: Terminal, tmp_path: Path) -> None:
+    applied("kill", "*", code=2)
+    file = tmp_path / "flags.db.flaggate" / "off"
+    assert applied.err.splitlines()[1:] == [
+        "A kill is of one flag: kill each by its name, as flaggate status lists them.",
+        f"To turn all flags off on a machine: write * into the file {file}, or start the app with FLAGGATE_OFF=*.",
+    ]
+    assert "FLAGGATE_OFF=*" in applied.json("kill", "*", code=2)["hint"]
+    for args in (("kill", "nobodys"), ("unkill", "*", "--reason", "mended")):
+        applied(*args, code=2)
+        assert "FLAGGATE_OFF" not in applied.err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (
+            ("--store", "sqlite:///flags.db", "status"),
+            "--store belongs to a command and follows it: flaggate status --store",
+        ),
+        (
+            ("--reason", "smoke", "kill", "f"),
+            "--reason belongs to a command and follows it: flaggate apply --reason ...",
+        ),
+        (
+            ("owner", "--as", "me", "accept", "f"),
+            "--as belongs to a command and follows it: flaggate owner accept --as",
+        ),
+        (("--stroe", "x", "status"), "No such option"),
+        (("status", "--as", "me"), "No such option"),
+    ],
+)
+def test_an_option_before_its_command_is_answered_with_its_place(
+    terminal: Terminal, args: tuple[str, ...], words: str
+) -> None:
+    terminal(*args, code=2)
+    assert words in terminal.err
+    assert "follows it: flaggate status --json ..." in terminal.json("--json", "status", code=2)["error"]
 
 
 def test_help_lists_everything(terminal: Terminal) -> None:

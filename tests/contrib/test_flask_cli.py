@@ -62,6 +62,15 @@ def test_a_rollout_from_flasks_own_terminal(folder: Path) -> None:
     assert sorted(path.name for path in folder.glob("*.db")) == ["flags.db"]
 
 
+def test_a_look_makes_no_store_even_of_an_app_that_may(folder: Path) -> None:
+    """Its definitions are not there: an empty store would only hide it."""
+    named = 'app.config["FLAGGATE_DEFINITIONS"] = "missing.toml"\ninit_app(app)'
+    (folder / "site_of_ours.py").write_text(APP.replace("init_app(app)", named))
+    said = flask("flaggate", "status", code=3)
+    assert f"there is no such file; flaggate apply makes it (looked for {folder}/flags.db)" in said
+    assert not list(folder.glob("*.db"))
+
+
 def test_an_app_without_flaggate_is_a_wrong_call(folder: Path) -> None:
     said = flask("flaggate", "status", app="site_of_ours:plain", code=2)
     assert "Error: app: plain; allowed: one that went through flaggate.contrib.flask.init_app" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from flaggate.cli.demo import walk
+from flaggate.cli.demo.people import make_people, one_of_each_kind
 from flaggate.cli.main import run
 from tests import oracle
 from tests.e2e.browser import Browser
@@ -80,16 +82,31 @@ def test_a_wrong_count_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(walk, "COUNTED_SECONDS", 0.1)
     assert run(["demo", "--pace", "0", "--people", "100"]) == 1
     out = capsys.readouterr().out
-    assert "All 1800 pages were as predicted." in out
+    assert "All 1,800 pages were as predicted." in out
     assert "WRONG: attempt 1, stage 2, control: 0 sent, " in out
 
 
 def test_the_demo_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--pace", "0.02", "--people", "100"]) == 0
     out = capsys.readouterr().out
+    assert out.startswith("100 people, 2 processes that serve them a Flask app, 1 SQLite file; takes about 5 s\n")
     assert "the processes served the old page after" in out
-    assert "All 1800 pages were as predicted." in out
+    assert "All 1,800 pages were as predicted." in out
     assert "WRONG" not in out
+    asked = re.search(
+        r"([\d,]+) requests asked the flag \(these 1,800, and (\d+) to see the kill arrive\), (\S+) were", out
+    )
+    assert asked is not None
+    sent, more, counted = (int(number.replace(",", "")) for number in asked.groups())
+    assert (sent, sent) == (1800 + more, counted)
+
+
+def test_who_is_told_of_is_served_what_is_told() -> None:
+    told = one_of_each_kind(make_people(500, 1))
+    assert len({person.user for person in told.values()}) == 5
+    for words, person in told.items():
+        here = oracle.Person(person.user, person.account, person.staff, person.groups, person.tier, "Manchester", "GB")
+        assert words.startswith("the new pages" if oracle.expected(4, here)[0] else "the old pages"), words
 
 
 def test_it_stays_for_a_browser(tmp_path: Path) -> None:
@@ -105,6 +122,10 @@ def test_it_stays_for_a_browser(tmp_path: Path) -> None:
             seen = json.loads(text)
             here, there = seen["urls"]
             with Browser(here) as one, Browser(there) as other:
+                buttons = re.findall(r'<button name="user" value="([^"]*)"', one.get("/sign-in").body)
+                told = [person.user for person in one_of_each_kind(make_people(100, 1)).values()]
+                assert buttons[: len(told)] == told
+                assert len(buttons) == len(set(buttons)) == 12
                 for person in people_in(seen)[:40]:
                     from_here = oracle.Person(
                         person.user, person.account, person.staff, person.groups, person.tier, "Manchester", "GB"

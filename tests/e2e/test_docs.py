@@ -6,11 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 from flaggate.flags.document import parse
+from tests.e2e.browser import Browser
+from tests.runtime.scenes import until
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -24,7 +28,8 @@ def blocks(path: Path, language: str) -> list[str]:
 def shell(command: str, folder: Path) -> str:
     """Run one line as a reader would, with the flaggate of this environment."""
     scripts = Path(sys.executable).parent
-    env = os.environ | {"FLAGGATE_STORE": "sqlite:///flags.db", "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
+    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"FLAGGATE_STORE": "sqlite:///flags.db", "PATH": path, "COLUMNS": "200"}
     done = subprocess.run(
         command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
     )
@@ -33,20 +38,67 @@ def shell(command: str, folder: Path) -> str:
     return done.stdout
 
 
+def timeless(text: str) -> str:
+    """Without what is another one each time."""
+    return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ *", "NOW ", re.sub("(?m)^when +", "when ", text))
+
+
+def hold_against(shown: list[str], output: str) -> None:
+    """What a page shows of an output is there, in this order; "..." stands for what it leaves out."""
+    lines = iter([*timeless(output).splitlines(), None])
+    may_skip = False
+    for line in shown:
+        if line == "...":
+            may_skip = True
+            continue
+        found = next(lines)
+        while may_skip and found not in (line, None):
+            found = next(lines)
+        assert found == line, output
+        may_skip = False
+    assert may_skip or next(lines) is None, output
+
+
+@contextmanager
+def flask_run(folder: Path) -> Iterator[str]:
+    """`flask run` in the folder, on a free port. Gives its URL."""
+    command = [sys.executable, "-m", "flask", "run", "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield next(found.group() for line in process.stdout if (found := re.search(r"http://127[.\d]+:\d+", line)))
+        finally:
+            process.kill()
+
+
+def followed(url: str, path: str) -> str:
+    """What somebody sees who opens this with a browser that was never there before."""
+    with Browser(url) as browser:
+        page = browser.get(path)
+        while page.location is not None:
+            page = browser.get(page.location)
+        return page.body
+
+
 def test_the_readme_from_top_to_bottom(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text()
-    outputs = []
-    for language, text in re.findall(r"^```(\w+)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
-        if language == "toml":
-            (tmp_path / "flags.toml").write_text(text)
-        elif language == "console":
-            outputs += [shell(line[2:], tmp_path) for line in text.splitlines()]
-        elif language == "python":
-            (tmp_path / "app.py").write_text(text)
-            outputs.append(shell("python app.py", tmp_path))
-    assert any("running, stage 2 of 5 (manchester)" in output for output in outputs)
-    assert any(output.splitlines()[:1] in (["the old page"], ["the overhauled page"]) for output in outputs)
-    assert "KILLED" in shell("flaggate status", tmp_path)
+    told = re.findall(r"^\| <http://127.0.0.1:5000(\S+)> \| (.*?) \|", readme, re.MULTILINE)
+    assert {page for _, page in told} == {"the old page", "the overhauled page"}
+    with ExitStack() as stack:
+        url = ""
+        for language, text in re.findall(r"^```(\w+)\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
+            if language == "toml":
+                (tmp_path / "flags.toml").write_text(text)
+            elif language == "python":
+                (tmp_path / ("app.py" if "flask" in text else "ask.py")).write_text(text)
+            elif text == "$ flask run\n":
+                url = stack.enter_context(flask_run(tmp_path))
+                assert [(path, followed(url, path)) for path, _ in told] == told
+                assert followed(url, "/") == '<a href="/invoices">Invoices</a>'
+            elif language == "console":
+                for command, *shown in (part.splitlines() for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]):
+                    hold_against(timeless("\n".join(shown)).splitlines(), shell(command, tmp_path))
+        until(lambda: {followed(url, path) for path, _ in told} == {"the old page"}, "the app sees the kill")
 
 
 SERVED = """
@@ -84,7 +136,7 @@ def test_the_flask_page_from_top_to_bottom(tmp_path: Path) -> None:
     shell(turn_on, tmp_path)
     assert shell("python served.py", tmp_path) == ANSWERED
     assert "1 passed" in shell("python -m pytest -q app.py", tmp_path)
-    assert "new-invoicing" in shell(status, tmp_path)
+    assert "invoices-v2" in shell(status, tmp_path)
     shell(kill, tmp_path)
     assert "the overhauled page" not in shell("python served.py", tmp_path)
 

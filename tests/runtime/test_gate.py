@@ -49,7 +49,7 @@ def test_every_way_to_ask_agrees(store: SqlStore, open_gate: OpenGate) -> None:
     }
     explained = gate.explain("tiered", ADA)
     assert explained.decision == gate.decide("tiered", ADA)
-    assert str(explained) == "kill: no; on for: tier is pro, yes; on"
+    assert str(explained) == "kill: no; on for: tier is pro or team: yes, it is pro; on"
 
 
 def test_without_context_it_asks_for_nobody(store: SqlStore, open_gate: OpenGate) -> None:
@@ -60,7 +60,7 @@ def test_without_context_it_asks_for_nobody(store: SqlStore, open_gate: OpenGate
     assert gate.is_on("banner")
     assert gate.decide("tiered") == Decision("tiered", False, "no_match")
     assert gate.decisions()["banner"].is_on
-    assert str(gate.explain("tiered")) == "kill: no; on for: tier is not known, no; off"
+    assert str(gate.explain("tiered")) == "kill: no; on for: tier is pro or team: no, it is not known; off"
 
 
 def test_without_context_it_asks_for_the_visit(store: SqlStore, open_gate: OpenGate) -> None:

@@ -193,6 +193,18 @@ def test_without_create_a_missing_file_stays_missing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_relative_url_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    told = f"sqlite:///flags.db: there is no such file; flaggate apply makes it (looked for {tmp_path}/flags.db)"
+    store = SqlStore("sqlite:///flags.db", create=False)
+    assert str(_error_of(store)) == told
+    for content, words in (("", "there is no flaggate store in this file"), ("no database " * 100, "did not do it")):
+        (tmp_path / "flags.db").write_text(content)
+        problem = _error_of(SqlStore("sqlite:///flags.db", create=False)).problem
+        assert words in problem
+        assert problem.endswith(f"({tmp_path}/flags.db)")
+
+
 def test_without_create_an_empty_file_gets_no_tables(path: Path) -> None:
     path.touch()
     error = _error_of(_store(path, create=False))

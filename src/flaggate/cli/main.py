@@ -116,8 +116,9 @@ def run(args: Sequence[str], *, store: Store | None = None, program: str = "flag
 
 
 def _say_usage(error: click.ClickException, is_json: bool) -> None:
+    said = _where_it_belongs(error) or error.format_message()
     if is_json:
-        print_json({"error": error.format_message(), "kind": "UsageError"})
+        print_json({"error": said, "kind": "UsageError"})
         return
     if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.2: its message is the help
         for words in error.format_message().split("\n"):
@@ -129,7 +130,19 @@ def _say_usage(error: click.ClickException, is_json: bool) -> None:
             line(words, err=True)
         line(f"Try '{context.command_path} --help' for help.", err=True)
         line(err=True)
-    line(f"Error: {error.format_message()}", err=True)
+    line(f"Error: {said}", err=True)
+
+
+def _where_it_belongs(error: click.ClickException) -> str:
+    """What to say of an option of a command that was said before it: flaggate --store URL status."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None or not isinstance(error.ctx.command, click.Group):
+        return ""
+    commands, option = error.ctx.command.commands.items(), error.option_name
+    taking = [word for word, command in commands if any(option in taken.opts for taken in command.params)]
+    if not taking:
+        return ""
+    word = "status" if "status" in taking else taking[0]
+    return f"{option} belongs to a command and follows it: {error.ctx.command_path} {word} {option} ..."
 
 
 def _say_error(error: FlaggateError, is_json: bool) -> None:

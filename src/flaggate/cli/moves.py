@@ -9,9 +9,10 @@ import click
 from flaggate.cli.off import hint, off_here
 from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option
 from flaggate.cli.render import line, print_json, standing, who_has_it
-from flaggate.errors import StoreError
+from flaggate.errors import StoreError, UnknownFlagError
 from flaggate.rollout.state import Status, Verb
 from flaggate.runtime.control import Control, Outcome
+from flaggate.runtime.disk import EVERYTHING
 from flaggate.stores.base import Store
 
 __all__ = ["moves", "owner"]
@@ -26,7 +27,8 @@ _HELP: Final[dict[Verb, str]] = {
     Verb.ROLLBACK: "Off for everyone; the rollout is over until it is restarted.",
     Verb.KILL: "Off for everyone, now. The plan is kept.",
     Verb.UNKILL: "Undo a kill; needs a reason.",
-    Verb.COMPLETE: "End the watch early; needs a reason.",
+    Verb.COMPLETE: "End the watch, early or after its 48 hours: the rollout is done, and who has it keeps it. "
+    "Needs a reason.",
     Verb.ON: "Turn a switch on.",
     Verb.OFF: "Turn a switch off.",
 }
@@ -90,6 +92,11 @@ def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is
         outcome = Control(store).act(verb, flag, actor=actor, reason=reason, **more)
     except StoreError as error:
         if verb is Verb.KILL:
+            error.add_note(hint(store, flag))
+        raise
+    except UnknownFlagError as error:
+        if verb is Verb.KILL and flag == EVERYTHING:
+            error.add_note(f"A kill is of one flag: kill each by its name, as {program()} status lists them.")
             error.add_note(hint(store, flag))
         raise
     _print(outcome, verb, is_json)

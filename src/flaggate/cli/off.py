@@ -43,10 +43,11 @@ def off_here(store: Store) -> OffHere:
 
 
 def hint(store: Store, flag: str) -> str:
-    """How to turn a flag off without the store."""
+    """How to turn a flag, or * for all, off without the store."""
     path = _switch(store).path
     file = "" if path is None else f"write {flag} into the file {path.absolute()}, or "
-    return f"To turn it off without the store: {file}start the app with FLAGGATE_OFF={flag}."
+    what = "all flags off on a machine" if flag == EVERYTHING else "it off without the store"
+    return f"To turn {what}: {file}start the app with FLAGGATE_OFF={flag}."
 
 
 def _switch(store: Store) -> OffSwitch:

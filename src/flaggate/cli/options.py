@@ -33,9 +33,9 @@ def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None]
     def opened(context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
         hosts: Store | None = context.obj  # of the app that this runs in; only a store that is named here is nearer
         if hosts is not None and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE:
-            if not create or not hosts.url.startswith("sqlite:"):
+            if not hosts.url.startswith("sqlite:"):
                 return hosts
-            url = hosts.url  # an app makes no file; who applies definitions does
+            url = hosts.url  # opened anew: apply makes a file that is not there, and no other command does
         if not url:
             raise click.UsageError("Which store? Say --store sqlite:///flags.db, or set FLAGGATE_STORE.")
         if url == "memory://":

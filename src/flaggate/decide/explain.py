@@ -6,20 +6,22 @@ are made here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from flaggate.decide.bucket import bucket
 from flaggate.decide.compile import compile_condition, compile_flag
 from flaggate.decide.context import Context
 from flaggate.decide.decision import Decision
-from flaggate.flags.audience import ATTRIBUTES, Audience, Condition
+from flaggate.flags.audience import ATTRIBUTES, Audience, Condition, Operator
 from flaggate.flags.canonical import percent
+from flaggate.flags.conditions import audience_to_json
 from flaggate.flags.model import FULL_SHARE, Flag, Segment, Stage
 from flaggate.rollout.state import EXPOSING, Rollout, Status
 
-__all__ = ["Explanation", "explain", "grouped"]
+__all__ = ["Explanation", "explain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +42,6 @@ def explain(flag: Flag, rollout: Rollout, context: Context, segments: Mapping[st
         return Explanation(decision, tuple(_steps(flag, rollout, context, segments, decision)))
     except Exception as error:  # the decision of an app would be a fault, for the same reason
         return Explanation(Decision(flag.name, False, "fault"), (f"a rule failed: {error!r}",))
-
-
-def grouped(number: int) -> str:
-    """A whole number in groups of three digits: 41 208."""
-    return f"{number:,}".replace(",", " ")
 
 
 def _steps(
@@ -81,7 +78,7 @@ def _stage(flag: Flag, rollout: Rollout, stage: Stage, context: Context, segment
         return f"{prefix}but a share of {percent(stage.share_thousandths)} % needs {unit}, and there is none"
     place = bucket(flag.cohort or rollout.salt, key)
     is_in = "is" if place < stage.share_thousandths else "is not"
-    return f"{prefix}bucket {grouped(place)} {is_in} below {grouped(stage.share_thousandths)}"
+    return f"{prefix}bucket {place:,} {is_in} below {stage.share_thousandths:,}"
 
 
 def _ask(audience: Audience, context: Context, segments: Mapping[str, Segment]) -> tuple[bool, str]:
@@ -93,19 +90,76 @@ def _ask(audience: Audience, context: Context, segments: Mapping[str, Segment]) 
         # As the flag does, ask no condition after one that fails.
         failing = next((c for c in table if not compile_condition(c, segments)(context)), None)
         if failing is None:
-            return True, ", ".join(dict.fromkeys(_value(c, context) for c in table)) + ", yes"
-        failed.append(_value(failing, context))
-    return False, ", ".join(dict.fromkeys(failed)) + ", no"
+            return True, ", ".join(_answered(c, context, is_met=True) for c in table)
+        failed.append(_answered(failing, context, is_met=False))
+    return False, ", or ".join(dict.fromkeys(failed))
 
 
-def _value(condition: Condition, context: Context) -> str:
-    """What the context holds for the condition: "city is Leeds"."""
-    if condition.operator == "segment":
-        return f"segment {' or '.join(condition.operand)}"
-    if condition.attribute == "group":
-        return f"groups are {', '.join(sorted(context.groups))}" if context.groups else "in no group"
-    if condition.attribute == "staff":
-        return "staff" if context.staff else "not staff"
+# --- conditions in words ----------------------------------------------------------------------
+
+
+def _answered(condition: Condition, context: Context, *, is_met: bool) -> str:
+    """What was asked, the answer, and what was found: "city is Manchester: no, it is Leeds"."""
+    found = "" if _says_all(condition, is_met=is_met) else _found(condition, context)
+    return f"{_asked(condition)}: {'yes' if is_met else 'no'}{found and ', '}{found}"
+
+
+def _says_all(condition: Condition, *, is_met: bool) -> bool:
+    """Whether yes or no leaves nothing to say of what was found."""
+    if condition.operator == "exists":
+        return is_met is not condition.operand
+    return (
+        condition.operator == "segment"
+        or condition.attribute == "staff"
+        or (is_met and condition.operator == "equals" and len(condition.operand) == 1)
+    )
+
+
+def _asked(condition: Condition) -> str:
+    """The condition as a person would say it."""
+    attribute, operator = condition.attribute, condition.operator
+    ((_, written),) = audience_to_json(((condition,),)).items()
+    operand = written[operator] if isinstance(written, dict) else written
+    if operator == "exists" and attribute == "group":
+        return "in a group" if operand else "in no group"
+    if operator == "exists":
+        return f"{attribute} is known" if operand else f"{attribute} is not known"
+    values = " or ".join(_shown(value) for value in (operand if isinstance(operand, list) else [operand]))
+    if attribute == "staff":
+        return "staff" if operand is (operator == "equals") else "not staff"
+    if operator == "segment":
+        return f"in segment {values}"
+    if attribute == "group":
+        return _GROUP_WORDS[operator].format(values)
+    return f"{attribute} {_WORDS[operator].format(values)}"
+
+
+_WORDS: Final[dict[Operator, str]] = {
+    "equals": "is {}", "not": "is not {}", "at_least": "is at least {}", "below": "is below {}",
+    "prefix": "begins with {}", "suffix": "ends with {}", "contains": "contains {}", "version": "is a version {}",
+    "in_network": "is in {}", "before": "is before {}", "after": "is after {}",
+}  # fmt: skip
+_GROUP_WORDS: Final[dict[Operator, str]] = {
+    "equals": "in group {}", "not": "in a group, but not in {}", "prefix": "in a group that begins with {}",
+    "suffix": "in a group that ends with {}", "contains": "in a group that contains {}",
+}  # fmt: skip
+
+
+def _found(condition: Condition, context: Context) -> str:
+    """What the context holds for the condition: "it is Leeds"."""
     name = condition.attribute
+    if name == "group":
+        return f"groups are {', '.join(sorted(context.groups))}" if context.groups else "in no group"
     value: Any = getattr(context, name) if name in ATTRIBUTES else context.attributes.get(name)
-    return f"{name} is not known" if value is None else f"{name} is {value}"
+    return "it is not known" if value is None else f"it is {_shown(value)}"
+
+
+def _shown(value: object) -> str:
+    """A value; text in quotes where it would pass for something else: "7" is not 7."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    is_deceptive = isinstance(value, str) and _DECEPTIVE.fullmatch(value)
+    return f'"{value}"' if is_deceptive else str(value)
+
+
+_DECEPTIVE: Final = re.compile(r"|\s.*|.*\s|[-+]?\d+(\.\d+)?|true|false|not known", re.DOTALL | re.IGNORECASE)

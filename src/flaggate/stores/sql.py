@@ -284,7 +284,7 @@ class SqlStore:
         if not self._path.parent.is_dir():
             raise StoreError(self.url, f"there is no folder {self._path.parent}")
         if not self._create and not self._path.exists():
-            raise StoreError(self.url, "there is no such file; flaggate apply makes it")
+            raise StoreError(self.url, f"there is no such file; flaggate apply makes it (looked for {self._path})")
         connection = sqlite3.connect(
             self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
         )
@@ -321,7 +321,9 @@ class SqlStore:
         with _begun(engine, "BEGIN") as connection:
             has_tables = sa.inspect(connection).has_table(_meta.name)
         if not has_tables and not self._create:
-            raise StoreError(self.url, "there is no flaggate store in this file; flaggate apply makes it")
+            raise StoreError(
+                self.url, f"there is no flaggate store in this file; flaggate apply makes it ({self._path})"
+            )
         self._use_wal()  # not before: the file may be somebody else's
         if not has_tables:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
@@ -368,7 +370,7 @@ class SqlStore:
             cause = getattr(error, "orig", None) or error
             name = getattr(cause, "sqlite_errorname", "")
             kind = BusyError if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else StoreError
-            raise kind(self.url, f"the database did not do it: {cause}{_HINTS.get(name, '')}") from error
+            raise kind(self.url, f"the database did not do it: {cause}{_HINTS.get(name, '')} ({self._path})") from error
 
 
 @contextmanager

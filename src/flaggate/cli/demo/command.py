@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPException
 from importlib.resources import files
 from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from time import sleep
 from types import FrameType
@@ -20,7 +21,7 @@ from typing import Final
 
 import click
 
-from flaggate.cli.demo.people import STAGES, Person, make_people
+from flaggate.cli.demo.people import STAGES, Person, make_people, one_of_each_kind
 from flaggate.cli.demo.server import AppServer
 from flaggate.cli.demo.telling import SOAK_HOURS, Teller, print_end, print_stay, stay_to_json, walk_to_json
 from flaggate.cli.demo.walk import FLAG, OWNER, Walk
@@ -40,7 +41,10 @@ _KILLED_AT: Final = "tenth"
 _EXTRA: Final = ("flask", "geoip2", "mmdb_writer", "waitress")
 
 
-@click.command(help="500 made-up people go through a whole rollout, served by two processes of a real Flask app.")
+@click.command(
+    help="500 made-up people go through a whole rollout, served by two processes of a real Flask app. Takes about 20 "
+    "seconds."
+)
 @click.option("--people", type=click.IntRange(min=100), default=500, show_default=True, help="How many.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Other people for another number.")
 @click.option("--pace", type=click.FloatRange(min=0), default=1.0, show_default=True, help="Seconds for a day of soak.")
@@ -55,10 +59,17 @@ def demo(people: int, seed: int, pace: float, is_staying: bool, is_json: bool) -
     definitions = parse(plan, source="plan.toml")
     try:
         with _ended_by_sigterm():
-            walk = _run(crowd, definitions, Teller(people, pace, is_quiet=is_json), is_staying, is_json)
+            teller = Teller(people, pace, _seconds(people, pace, is_staying), is_quiet=is_json)
+            walk = _run(crowd, definitions, teller, is_staying, is_json)
     except (OSError, HTTPException) as error:
         raise FlaggateError(f"the demo does not run here: {str(error) or error!r}") from error
     return 0 if walk.is_right() else 1
+
+
+def _seconds(people: int, pace: float, is_staying: bool) -> int:
+    """How long it takes on a small machine, to the next five seconds: soaks, pages of both processes, the start."""
+    soaks, looks = (3, 7) if is_staying else (4, 9)
+    return 5 * ceil((soaks * pace + looks * people / 500 + 3) / 5)
 
 
 def _run(crowd: list[Person], definitions: Definitions, teller: Teller, is_staying: bool, is_json: bool) -> Walk:
@@ -82,7 +93,9 @@ def _begun(crowd: list[Person], definitions: Definitions) -> Iterator[Walk]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flaggate-demo-")))
         write_city_file(folder / "cities.mmdb")
-        (folder / "people.json").write_text(json.dumps([person.profile() for person in crowd]), encoding="utf-8")
+        (folder / "people.json").write_text(
+            json.dumps([person.profile() for person in _as_listed(crowd)]), encoding="utf-8"
+        )
         store = open_store(f"sqlite:///{folder / 'flags.db'}")
         stack.callback(store.close)
         control = Control(store)
@@ -102,6 +115,12 @@ def _begun(crowd: list[Person], definitions: Definitions) -> Iterator[Walk]:
         walk = Walk(crowd, control, servers, threads)
         walk.sign_in()
         yield walk
+
+
+def _as_listed(crowd: list[Person]) -> list[Person]:
+    """In the order of the sign-in page, which has a button for each of the first: those who are told of come before."""
+    first = list(dict.fromkeys(one_of_each_kind(crowd).values()))
+    return [*first, *(person for person in crowd if person not in first)]
 
 
 @contextmanager

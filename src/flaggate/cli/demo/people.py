@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -10,7 +11,7 @@ from flaggate.cli.demo.places import PLACES, Place
 from flaggate.decide.bucket import bucket
 from flaggate.decide.decision import Arm
 
-__all__ = ["STAGES", "Person", "arm_of", "bucket_of", "make_people", "should_have_it"]
+__all__ = ["STAGES", "Person", "arm_of", "bucket_of", "make_people", "one_of_each_kind", "should_have_it"]
 
 STAGES: Final = ("internal", "manchester", "beta", "tenth", "everyone")
 
@@ -30,7 +31,11 @@ class Person:
     def profile(self) -> dict[str, Any]:
         """What the app knows of them, in JSON's types."""
         words = "user", "account", "staff", "groups", "tier"
-        return {"name": f"Person {self.user.removeprefix('user-')}", **{word: getattr(self, word) for word in words}}
+        return {"name": self.name(), **{word: getattr(self, word) for word in words}}
+
+    def name(self) -> str:
+        """As people know them."""
+        return f"Person {self.user.removeprefix('user-')}"
 
     def context(self) -> dict[str, Any]:
         """The arguments of a Context, in JSON's types."""
@@ -73,6 +78,30 @@ def make_people(count: int, seed: int) -> list[Person]:
 def bucket_of(person: Person) -> int:
     """Their place in the rollout, 0..99 999."""
     return bucket("new-invoicing", person.user)
+
+
+_KINDS: Final[dict[str, Callable[[Person], bool]]] = {
+    "the new pages: staff": lambda person: person.staff and not person.is_denied(),
+    "the new pages: in the half of Manchester that has them": lambda person: (
+        _is_plain(person) and 10_000 <= bucket_of(person) < 50_000
+    ),
+    "the old pages: in the other half of Manchester": lambda person: _is_plain(person) and bucket_of(person) >= 50_000,
+    "the new pages: in that half too, but in the beta group or on the Enterprise tier": lambda person: (
+        person.is_in_beta() and bucket_of(person) >= 50_000 and not (person.staff or person.is_denied())
+    ),
+    "the old pages, always: this account is denied": Person.is_denied,
+}
+"""At stage tenth, for whoever looks from this machine."""
+
+
+def _is_plain(person: Person) -> bool:
+    return not (person.staff or person.is_in_beta() or person.is_denied())
+
+
+def one_of_each_kind(people: Sequence[Person]) -> dict[str, Person]:
+    """The first one of each kind that the plan tells apart."""
+    found = ((words, next(filter(is_one, people), None)) for words, is_one in _KINDS.items())
+    return {words: person for words, person in found if person is not None}
 
 
 def should_have_it(person: Person, stage: int) -> bool:

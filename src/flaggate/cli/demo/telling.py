@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from time import sleep
 from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from flaggate.cli.demo.people import Person, bucket_of
+from flaggate.cli.demo.people import one_of_each_kind
 from flaggate.cli.demo.walk import FLAG, OWNER, Requests, Row, Walk, Where
 from flaggate.cli.render import console, line, print_table
 from flaggate.stores.base import Arm
@@ -32,16 +32,17 @@ class Teller:
 
     Args:
         pace: Seconds for a day of soak.
+        seconds: How long it takes, roughly.
         is_quiet: Whether it says nothing, and JSON comes at the end.
     """
 
-    def __init__(self, people: int, pace: float, *, is_quiet: bool) -> None:
+    def __init__(self, people: int, pace: float, seconds: int, *, is_quiet: bool) -> None:
         self._pace = pace
         self._is_quiet = is_quiet
         self._has_bars = not is_quiet and console().is_terminal
         self._last = [False] * people
         if not is_quiet:
-            line(f"{people} people, 2 processes that serve them a Flask app, 1 SQLite file")
+            line(f"{people:,} people, 2 processes that serve them a Flask app, 1 SQLite file; takes about {seconds} s")
             line()
 
     def row(self, walk: Walk, row: Row, words: str) -> None:
@@ -49,7 +50,7 @@ class Teller:
             line(f"{row.name:<16} {words}")
             new = sum(now and not was for now, was in zip(row.should, self._last, strict=True))
             if new:
-                line(f"{'':<16} {new} more people, such as {walk.why(row, self._last)}")
+                line(f"{'':<16} {new:,} more people, such as {walk.why(row, self._last)}")
         if any(row.should):
             self._last = row.should
 
@@ -71,14 +72,14 @@ def print_end(walk: Walk) -> None:
     """Who was served the new page, and what was counted."""
     line()
     rows = [
-        (row.name, str(sum(row.should)), *(str(sum(has)) for has in row.has), "ok" if row.is_right() else "WRONG")
+        (row.name, f"{sum(row.should):,}", *(f"{sum(has):,}" for has in row.has), "ok" if row.is_right() else "WRONG")
         for row in walk.rows
     ]
     print_table(("stage", "should have it", "has it (process 1)", "has it (process 2)", ""), rows)
     line()
     wrong = list(_wrong_rows(walk))
     if not wrong:
-        line(f"All {sum(len(has) for row in walk.rows for has in row.has)} pages were as predicted.")
+        line(f"All {walk.pages():,} pages were as predicted.")
     for words in wrong:
         line(words)
     line()
@@ -95,7 +96,8 @@ def _wrong_rows(walk: Walk) -> Iterator[str]:
 
 def _print_counts(walk: Walk) -> None:
     sent, counted = (sum(n for where, n in each.items() if where.arm in ("on", "off")) for each in _both(walk))
-    line(f"{sent:,} requests asked the flag, {counted:,} were counted by the app.")
+    more = f"these {walk.pages():,}, and {sent - walk.pages():,} to see the kill arrive"
+    line(f"{sent:,} requests asked the flag ({more}), {counted:,} were counted by the app.")
     last = next(row for row in walk.rows if row.name == "tenth, unkilled")
     rows = [
         (words, *(f"{each[Where(last.attempt, last.stage, arm)]:,}" for each in _both(walk)))
@@ -136,8 +138,8 @@ def print_stay(walk: Walk) -> None:
     for server in walk.servers:
         line(f"  {server.url}")
     line("To sign in on one is to be signed in on both. To the app this machine is in Manchester. Sign in as")
-    for person, words in _whom_to_be(walk.people):
-        line(f"  {person.user:<10} {words}")
+    for words, person in one_of_each_kind(walk.people).items():
+        line(f"  {person.name():<11} {words}")
     line("In another terminal:")
     line(f"  export FLAGGATE_STORE={shlex.quote(walk.control.store.url)} FLAGGATE_ACTOR={OWNER}")
     program = "flaggate" if shutil.which("flaggate") else f"{shlex.quote(sys.executable)} -m flaggate"
@@ -153,25 +155,3 @@ def print_stay(walk: Walk) -> None:
 def stay_to_json(walk: Walk) -> dict[str, Any]:
     """Where it is."""
     return {"urls": [server.url for server in walk.servers], "store": walk.control.store.url}
-
-
-def _whom_to_be(people: Sequence[Person]) -> Iterator[tuple[Person, str]]:
-    """Somebody of each kind that the plan tells apart."""
-
-    def is_plain(person: Person) -> bool:
-        return person.is_in_manchester() and not (person.staff or person.is_in_beta() or person.is_denied())
-
-    kinds: dict[str, Callable[[Person], bool]] = {
-        "the new pages: staff": lambda person: person.staff and not person.is_denied(),
-        "the new pages: in the half of Manchester that has them": lambda person: (
-            is_plain(person) and 10_000 <= bucket_of(person) < 50_000
-        ),
-        "the old pages: in the other half of Manchester": lambda person: (
-            is_plain(person) and bucket_of(person) >= 50_000
-        ),
-        "the old pages, always: this account is denied": Person.is_denied,
-    }
-    for words, is_one in kinds.items():
-        found = next(filter(is_one, people), None)
-        if found is not None:
-            yield found, words

@@ -137,6 +137,10 @@ class Walk:
                 return
             sleep(0.02)
 
+    def pages(self) -> int:
+        """How many pages were held against the plan."""
+        return sum(len(answers) for row in self.rows for answers in row.has)
+
     def is_right(self) -> bool:
         return all(row.is_right() for row in self.rows) and self.counted == self.sent
 
@@ -146,7 +150,7 @@ class Walk:
         person = self.people[index]
         record = read_flag(self.control.store, FLAG)
         words = explain(record.flag, record.rollout, Context(**person.context()), {}).steps[-1]
-        return f"{person.user}: {words}"
+        return f"{person.name()} ({words})"
 
     def _is_served_new(self, browser: Browser, number: int) -> bool:
         return browser.is_served_the_new_page(self.cookies[number], self.people[number].address)
