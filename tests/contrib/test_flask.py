@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -169,6 +170,35 @@ def test_a_gate_without_its_name_is_said_at_once() -> None:
     """Not at the first request, where Flask would call it with the view's arguments."""
     with pytest.raises(SettingError, match=r'allowed: the name of a flag: @feature_required\("new-invoicing"\)'):
         feature_required(sync_old)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize(
+    "wrong", ["New_Invoicing", "new_invoicing", "", "2nd", "banner ", "banner\n", "*", None, b"banner"]
+)
+def test_a_name_that_no_flag_can_have_is_said_at_once(wrong: Any) -> None:
+    """It would be an unknown flag, and so off for ever."""
+    with pytest.raises(
+        SettingError, match=r"^feature_required: .*; allowed: the name of a flag: .*; lower-case letters"
+    ):
+        feature_required(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["invoices", None, Flask("invoicing")])
+def test_what_cannot_be_gated_is_said_at_once(wrong: Any) -> None:
+    """An app can be called, but not by Flask's routes: the gate would gate nothing."""
+    with pytest.raises(SettingError, match=r"^feature_required: .*; allowed: a view, a View class or a Blueprint"):
+        feature_required("banner")(wrong)
+
+
+def test_an_async_view_where_flask_cannot_run_it_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not when the flag is first off: that may be a kill."""
+    monkeypatch.setitem(sys.modules, "asgiref", None)  # Python's own way to say: not to be imported
+    allowed = r"allowed: an async view after pip install 'flask\[async\]'"
+    with pytest.raises(SettingError, match=rf"^otherwise: .*async_old.*; {allowed}"):
+        feature_required("banner", otherwise=async_old)
+    with pytest.raises(SettingError, match=rf"^feature_required: .*async_old.*; {allowed}"):
+        feature_required("banner")(async_old)
+    assert feature_required("banner", otherwise=sync_old)(sync_old) is not None
 
 
 class Old(View):

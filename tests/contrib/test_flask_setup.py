@@ -167,26 +167,77 @@ async def ask_the_database(asked: object) -> dict[str, str]:
         ({"FLAGGATE_STORE": "flags.db"}, r"FLAGGATE_STORE: flags.db; allowed: the URL of a store, such as sqlite:///"),
         ({"FLAGGATE_STORE": ""}, r"FLAGGATE_STORE: ''; allowed: the URL of a store"),
         ({"FLAGGATE_STORE": Path("flags.db")}, r"FLAGGATE_STORE: .*Path\('flags.db'\); allowed: the URL of a store"),
-        ({"FLAGGATE_GEO": "nowhere.mmdb"}, r"geo: .*nowhere.mmdb; allowed: a City file"),
-        ({"FLAGGATE_ROUTES": ["/v2/*"]}, r"routes: \['/v2/\*'\]; allowed: a table"),
-        ({"FLAGGATE_TRUSTED_PROXIES": "10.0.0.0/8"}, r"trusted_proxies: 10.0.0.0/8; allowed: a list"),
-        ({"FLAGGATE_TRUSTED_PROXIES": ["10.0.0/8"]}, r"trusted_proxies: 10.0.0/8; allowed: "),
-        ({"FLAGGATE_PROXY_HEADER": "X-Real-IP"}, r"proxy_header: X-Real-IP; allowed: "),
-        ({"FLAGGATE_SECRET_KEYS": "secret"}, r"secret_keys: \(not shown\); allowed: a list"),
-        ({"FLAGGATE_SECRET_KEYS": []}, r"secret_keys: \(not shown\); allowed: keys"),
+        ({"FLAGGATE_GEO": "nowhere.mmdb"}, r"FLAGGATE_GEO: .*nowhere.mmdb; allowed: a City file"),
+        ({"FLAGGATE_GEO": 3}, r"FLAGGATE_GEO: 3; allowed: a City file"),
+        ({"FLAGGATE_GEO": ""}, r"FLAGGATE_GEO: ''; allowed: a City file"),
+        ({"FLAGGATE_DEFINITIONS": 3}, r"FLAGGATE_DEFINITIONS: 3; allowed: a definitions file"),
+        ({"FLAGGATE_DEFINITIONS": ""}, r"FLAGGATE_DEFINITIONS: ''; allowed: a definitions file"),
+        ({"FLAGGATE_ROUTES": ["/v2/*"]}, r"FLAGGATE_ROUTES: \['/v2/\*'\]; allowed: a table"),
+        ({"FLAGGATE_ROUTES": ""}, r"FLAGGATE_ROUTES: ''; allowed: a table"),
+        (
+            {"FLAGGATE_ROUTES": {"/v1/*": "old", "/v2/*": "New_Invoicing"}},
+            r"FLAGGATE_ROUTES: \{'/v2/\*': 'New_Invoicing'\}; allowed: a flag's name: lower-case letters, ",
+        ),
+        ({"FLAGGATE_TRUSTED_PROXIES": "10.0.0.0/8"}, r"FLAGGATE_TRUSTED_PROXIES: 10.0.0.0/8; allowed: a list"),
+        ({"FLAGGATE_TRUSTED_PROXIES": ["10.0.0/8"]}, r"FLAGGATE_TRUSTED_PROXIES: 10.0.0/8; allowed: "),
+        ({"FLAGGATE_PROXY_HEADER": "X-Real-IP"}, r"FLAGGATE_PROXY_HEADER: X-Real-IP; allowed: "),
+        ({"FLAGGATE_SECRET_KEYS": "secret"}, r"FLAGGATE_SECRET_KEYS: \(not shown\); allowed: a list"),
+        ({"FLAGGATE_SECRET_KEYS": []}, r"FLAGGATE_SECRET_KEYS: \(not shown\); allowed: keys"),
+        ({"SECRET_KEY": 5}, r"SECRET_KEY and SECRET_KEY_FALLBACKS: \(not shown\); allowed: keys"),
+        ({"SECRET_KEY_FALLBACKS": "old"}, r"SECRET_KEY_FALLBACKS: \(not shown\); allowed: a list of keys"),
+        ({"SECRET_KEY_FALLBACKS": 5}, r"SECRET_KEY_FALLBACKS: \(not shown\); allowed: a list of keys"),
     ],
 )
 def test_a_wrong_setting_is_said_at_start(config: dict[str, Any], said: str) -> None:
     app = Flask("invoicing")
     app.config.update({"FLAGGATE_STORE": "memory://", **config})
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=f"^{said}"):
         init_app(app)
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("FLAGGATE_TRUSTED_PROXY", "FLAGGATE_TRUSTED_PROXIES"),
+        ("FLAGGATE_SECRET_KEY", "FLAGGATE_SECRET_KEYS"),
+        ("FLAGGATE_ROUTE", "FLAGGATE_ROUTES"),
+        ("FLAGGATE_DEFINITION", "FLAGGATE_DEFINITIONS"),
+        ("FLAGGATE_X", None),
+    ],
+)
+@pytest.mark.parametrize("value", ["hidden", None])
+def test_a_mistyped_setting_is_said_and_its_value_is_not(
+    board: Switchboard, key: str, meant: str | None, value: str | None
+) -> None:
+    """It would do nothing; and a key that signs may stand there."""
+    app = Flask("invoicing")
+    app.config[key] = value
+    with pytest.raises(SettingError) as caught:
+        init_app(app, board.gate)
+    text = str(caught.value)
+    assert text.startswith(f"{key}: no setting of flaggate; allowed: FLAGGATE_STORE, FLAGGATE_DEFINITIONS, ")
+    assert text.partition("did you mean ")[2] == (f"{meant}?" if meant else "")
+    assert "hidden" not in f"{text} {caught.value.value}"
+
+
+def test_what_is_read_from_the_environment_does_nothing_in_the_config(
+    board: Switchboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FLASK_FLAGGATE_OFF turns nothing off. A config that takes in the whole environment may hold it."""
+    app = Flask("invoicing")
+    monkeypatch.delenv("FLAGGATE_OFF", raising=False)
+    app.config["FLAGGATE_OFF"] = "banner"
+    with pytest.raises(SettingError, match=r"FLAGGATE_OFF: does nothing in the config; allowed: in the environment"):
+        init_app(app, board.gate)
+    monkeypatch.setenv("FLAGGATE_OFF", "banner")
+    init_app(with_routes(app), board.on("banner"))
+    assert ask(app, "banner") == "False"
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"gate": "sqlite:///flags.db"}, r"gate: sqlite:///flags.db; allowed: what Gate.open\(.*\) returns"),
+        ({"gate": "sqlite:///flags.db"}, r"gate: <class 'str'>; allowed: what Gate.open\(.*\) returns"),
         ({"context": {"user": "ada"}}, r"context: .*ada.*; allowed: a plain function"),
         ({"context": {}}, r"context: .*; allowed: a plain function"),
         ({"context": ask_the_database}, r"context: .*ask_the_database.*; allowed: a plain function"),
@@ -197,6 +248,13 @@ def test_a_wrong_argument_is_said_at_start(options: dict[str, Any], said: str) -
     app.config["FLAGGATE_STORE"] = "memory://"
     with pytest.raises(SettingError, match=said):
         init_app(app, **options)
+
+
+def test_an_app_that_is_none_and_one_that_is_swapped_with_its_gate_is_said(board: Switchboard) -> None:
+    swapped: Any = init_app
+    for wrong in (board.gate, "invoicing", None):
+        with pytest.raises(SettingError, match=r"^app: <class '.*'>; allowed: a Flask app: init_app\(app, gate\)"):
+            swapped(wrong, Flask("invoicing"))
 
 
 def test_an_app_has_flaggate_once_and_may_try_again(board: Switchboard) -> None:

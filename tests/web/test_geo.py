@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -142,6 +143,14 @@ def test_a_path_that_leads_to_no_file_is_an_error_at_the_start(scene: Scene) -> 
             scene.open()
         assert path.stem[:3] in str(caught.value)
         assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", ["", b"City.mmdb", b"", 3, 0, True, ["City.mmdb"]])
+def test_what_is_no_path_is_an_error_at_the_start(scene: Scene, wrong: Any) -> None:
+    scene.file = wrong
+    with pytest.raises(SettingError) as caught:
+        scene.open()
+    assert str(caught.value).startswith(f"geo: {wrong!r}; allowed: a City file in MaxMind's format, such as ")
 
 
 @pytest.mark.parametrize("damage", city_files.DAMAGES)

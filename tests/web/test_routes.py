@@ -85,6 +85,9 @@ def test_an_empty_table_gates_nothing() -> None:
         ("/v2/*", "/*", "/v2", "/"),
         ("/*", "/old/*", "/x", "/old/x"),
         ("/*", "/old/*", "/", "/old/"),
+        ("/*", "/closed", "/x", "/closed"),
+        ("/*", "/closed", "/closed", "/closed"),
+        ("/v2/*", "/v2", "/v2/x", "/v2"),
         ("/*/v2/*", "/v1/*", "/a/v2/x", "/v1/x"),
         ("/*/v2", "/v1", "/a/v2", "/v1"),
         # A path with dots in it may be another one to what serves it: nothing is made of it.
@@ -123,6 +126,22 @@ def test_a_list_serves_as_a_pair() -> None:
         {"/v2": ("new",)},
         {"/v2": ("new", "/v1", "/v0")},
         {"/v2": (None, "/v1")},
+        # a name that no flag has
+        {"/v2": "New_Invoicing"},
+        {"/v2": "new_invoicing"},
+        {"/v2": "2nd"},
+        {"/v2": "new "},
+        {"/v2": "new\n"},
+        {"/v2": ""},
+        {"/v2": ("", "/v1")},
+        {"/v2": f"n{'n' * 200}"},
+        # itself
+        {"/v2/*": ("new", "/v2/*")},
+        {"/v2": ("new", "/v2")},
+        {"/v2": ("new", "//v2/")},
+        {"/v2/": ("new", "/x/../v2")},
+        {"/": ("new", "/")},
+        {"/*": ("new", "/*")},
         {"/v2": ("new", "v1")},
         {"/v2": ("new", "https://example.com/")},
         {"/v2": ("new", "")},
@@ -141,6 +160,8 @@ def test_a_list_serves_as_a_pair() -> None:
         {"/v2?x=1": "new"},
         {"/v2#x": "new"},
         {"/new%20invoices": "new"},
+        {"/v2": ("new", "/v1?x=1")},
+        {"/v2/<int:number>": ("new", "/v1/<int:number>")},
         {"/good": "new", "/caf%C3%A9/*": "new"},
     ],
 )
@@ -154,6 +175,12 @@ def test_a_wrong_table_is_told(table: Any) -> None:
 def test_of_a_wrong_table_the_line_is_named() -> None:
     with pytest.raises(SettingError, match=r"^routes: \{'/v2': \('new', 'v1'\)\}; allowed: a path that begins with"):
         Routes({"/v1": "old", "/v2": ("new", "v1")})
+    with pytest.raises(SettingError, match=r"^routes: \{'/v2': 'New'\}; allowed: a flag's name: lower-case letters, "):
+        Routes({"/v1": "old", "/v2": "New"})
+    with pytest.raises(
+        SettingError, match=r"^routes: \{'/v2': \('new', '/v2/'\)\}; allowed: a path other than its own: "
+    ):
+        Routes({"/v1": "old", "/v2": ("new", "/v2/")})
 
 
 # --- nobody gets around it ------------------------------------------------------------------------

@@ -10,17 +10,17 @@ import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial, wraps
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
 from flask import Blueprint, Flask, abort, current_app, has_request_context, redirect, request
 from flask.views import View
 
-from flaggate.errors import SettingError, StoreError
+from flaggate.errors import SettingError, StoreError, closest
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit as Flags
-from flaggate.web.client_ip import X_FORWARDED_FOR
 from flaggate.web.request import ContextMaker, RequestVisit
-from flaggate.web.routes import Table
+from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
 from flaggate.web.wsgi import SITE, FlaggateMiddleware, WsgiVisit
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ __all__ = ["Flags", "feature_required", "flags_from", "gate_of", "init_app"]
 
 _EXTENSION: Final = "flaggate"
 _ASIDE: Final = "flaggate.aside"
+_PREFIX: Final = "FLAGGATE_"
+_OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
 Otherwise: TypeAlias = "str | Callable[..., Any] | None"
 _Gated = TypeVar("_Gated", bound="Callable[..., Any] | Blueprint")
 
@@ -58,24 +60,25 @@ def init_app(
     Raises:
         SettingError: for what cannot be used, and for an app that has flaggate already.
     """
+    if not isinstance(app, Flask):
+        raise SettingError("app", type(app), "a Flask app: init_app(app, gate)")
     if _EXTENSION in app.extensions:
         raise SettingError("init_app", app.name, "once an app")
-
-    def setting(given: Any, name: str, default: Any = None) -> Any:
-        found = app.config.get(name) if given is None else given
-        return default if found is None else found
-
+    given = {
+        "geo": geo,
+        "routes": routes,
+        "trusted_proxies": trusted_proxies,
+        "proxy_header": proxy_header,
+        "secret_keys": secret_keys,
+    }
+    _check_names(app.config, [_key(word) for word in ("store", "definitions", *given)])
+    settings, keys = _settings(given, app.config)
+    gate = _opened(app.config) if gate is None else gate
     who: Any = _signed_in if context is None else context
-    middleware = FlaggateMiddleware(
-        app.wsgi_app,
-        _gate(gate, app.config),
-        context=who,
-        geo=setting(geo, "FLAGGATE_GEO"),
-        routes=setting(routes, "FLAGGATE_ROUTES"),
-        trusted_proxies=setting(trusted_proxies, "FLAGGATE_TRUSTED_PROXIES", ()),
-        proxy_header=setting(proxy_header, "FLAGGATE_PROXY_HEADER", X_FORWARDED_FOR),
-        secret_keys=setting(secret_keys, "FLAGGATE_SECRET_KEYS", _own_keys(app.config)),
-    )
+    try:
+        middleware = FlaggateMiddleware(app.wsgi_app, gate, context=who, **settings)
+    except SettingError as error:  # by the name that it was typed with
+        raise SettingError(keys.get(error.setting, error.setting), error.value, error.allowed) from error.__cause__
     middleware.site.context = _in_flask(app, who)  # now that it is known to be one
     app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     app.extensions[_EXTENSION] = middleware
@@ -126,11 +129,13 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
     Raises:
         SettingError: for anything else.
     """
-    if not isinstance(name, str):
-        raise SettingError("feature_required", name, 'the name of a flag: @feature_required("new-invoicing")')
+    if not is_flag_name(name):
+        allowed = f'the name of a flag: @feature_required("new-invoicing"); {FLAG_NAME}'
+        raise SettingError("feature_required", name, allowed)
     if not _is_usable(otherwise):
         allowed = "a view (of a View class its as_view(...)), or a path that begins with a slash"
         raise SettingError("otherwise", otherwise, allowed)
+    _check_async("otherwise", otherwise)
 
     def decorate(gated: _Gated) -> _Gated:
         if isinstance(gated, Blueprint):
@@ -142,6 +147,9 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
             # Flask's own way for classes; the last one is the outermost.
             gated.decorators = [*gated.decorators, feature_required(name, otherwise)]
             return gated
+        if not callable(gated) or isinstance(gated, Flask):
+            raise SettingError("feature_required", gated, "a view, a View class or a Blueprint")
+        _check_async("feature_required", gated)
         return _gated_view(gated, name, otherwise)  # type: ignore[return-value]  # it is called like the view
 
     return decorate
@@ -151,6 +159,12 @@ def _is_usable(otherwise: Otherwise) -> bool:
     if isinstance(otherwise, str):
         return otherwise.startswith("/")
     return otherwise is None or (callable(otherwise) and not isinstance(otherwise, type))
+
+
+def _check_async(setting: str, view: object) -> None:
+    """Flask runs async views by asgiref; without it `otherwise` would fail at a kill, and not before."""
+    if inspect.iscoroutinefunction(view) and find_spec("asgiref") is None:
+        raise SettingError(setting, view, "an async view after pip install 'flask[async]'")
 
 
 def _before_blueprint(name: str, otherwise: Otherwise) -> Any:
@@ -212,25 +226,55 @@ def _middleware(app: Flask) -> FlaggateMiddleware:
 # --- what init_app is given ---------------------------------------------------------------------
 
 
-def _gate(gate: Gate | None, config: Mapping[str, Any]) -> Gate:
-    if gate is not None:
-        if not isinstance(gate, Gate):
-            raise SettingError("gate", gate, 'what Gate.open("sqlite:///flags.db") returns')
-        return gate
+def _key(setting: str) -> str:
+    return f"{_PREFIX}{setting.upper()}"
+
+
+def _check_names(config: Mapping[str, Any], known: list[str]) -> None:
+    """What nothing reads is a typing error. Values are not shown: a key may stand there."""
+    for key in config:
+        if not isinstance(key, str) or not key.startswith(_PREFIX) or key in known:
+            continue
+        if key not in _OF_ENVIRONMENT:
+            near = closest(key.removeprefix(_PREFIX), [name.removeprefix(_PREFIX) for name in known])
+            hint = f"; did you mean {_PREFIX}{near}?" if near else ""
+            raise SettingError(key, "no setting of flaggate", f"{', '.join(known)}{hint}")
+        if key not in os.environ:  # else it came along: app.config.from_mapping(os.environ)
+            raise SettingError(key, "does nothing in the config", "in the environment, under this very name")
+
+
+def _settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was set, by an argument or in the config; and how the config calls what came from there."""
+    settings = {word: value for word, value in given.items() if value is not None}
+    keys = {word: _key(word) for word in given if word not in settings and config.get(_key(word)) is not None}
+    settings |= {word: config[key] for word, key in keys.items()}
+    if "secret_keys" not in settings and (own := _own_keys(config)):
+        settings["secret_keys"], keys["secret_keys"] = own, "SECRET_KEY and SECRET_KEY_FALLBACKS"
+    return settings, keys
+
+
+def _own_keys(config: Mapping[str, Any]) -> list[str | bytes]:
+    """The app's own keys; without any it has no visitors."""
+    older = config.get("SECRET_KEY_FALLBACKS") or ()
+    if isinstance(older, (str, bytes)) or not isinstance(older, Iterable):  # each letter of a text would be a key
+        raise SettingError("SECRET_KEY_FALLBACKS", "(not shown)", "a list of keys")
+    return [key for key in (config.get("SECRET_KEY"), *older) if key]
+
+
+def _opened(config: Mapping[str, Any]) -> Gate:
+    """The gate that the config names."""
     store, allowed = config.get("FLAGGATE_STORE"), "the URL of a store, such as sqlite:///flags.db"
     if store is None:
         raise SettingError("FLAGGATE_STORE", "(not set)", f"{allowed}; or give init_app a gate")
     if not isinstance(store, str):
         raise SettingError("FLAGGATE_STORE", store, allowed)
+    definitions = config.get("FLAGGATE_DEFINITIONS")
+    if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
+        raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
     try:
-        return Gate.open(store, definitions=config.get("FLAGGATE_DEFINITIONS"))
+        return Gate.open(store, definitions=definitions)
     except StoreError as error:
         raise SettingError("FLAGGATE_STORE", error.url, allowed) from error
-
-
-def _own_keys(config: Mapping[str, Any]) -> list[str | bytes] | None:
-    """The app's own keys; None if it has none, and so no visitors."""
-    return [key for key in (config.get("SECRET_KEY"), *(config.get("SECRET_KEY_FALLBACKS") or ())) if key] or None
 
 
 def _in_flask(app: Flask, context: ContextMaker[Request]) -> ContextMaker[WSGIEnvironment]:

@@ -92,7 +92,10 @@ class Geo:
         say: Callable[[str], None],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._file = Path(file).absolute()
+        path = os.fspath(file) if isinstance(file, os.PathLike) else file
+        if not isinstance(path, str) or not path:
+            raise SettingError("geo", file, _ALLOWED)
+        self._file = Path(path).absolute()
         self._directory = None if directory is None else Path(directory).absolute()
         self._say = say
         self._clock = clock

@@ -9,12 +9,13 @@ from typing import Final, NamedTuple, TypeAlias
 
 from flaggate.errors import SettingError
 
-__all__ = ["Gated", "Routes", "Table"]
+__all__ = ["FLAG_NAME", "Gated", "Routes", "Table", "is_flag_name"]
 
 Table: TypeAlias = Mapping[str, str | tuple[str, str]]
 """Path to flag, or to flag and the path that is served instead where it is off."""
 
-_ALLOWED = (
+FLAG_NAME: Final = "lower-case letters, digits and hyphens, a letter first"
+_ALLOWED: Final = (
     'a table of paths and flags: {"/v2/*": "new-invoicing"}, or {"/v2/*": ("new-invoicing", "/v1/*")} to serve another'
 )
 _NO_PATH: Final = re.compile(r"[?#<>{}]|%[0-9A-Fa-f]{2}|\*[^/]*\*")
@@ -73,18 +74,33 @@ class Routes:
         return Gated(flag, otherwise)
 
 
+def is_flag_name(name: object) -> bool:
+    """Whether a flag can have this name."""
+    from flaggate.flags.fields import NAME_PATTERN  # loaded at the first question anyway, and not before
+
+    return isinstance(name, str) and re.fullmatch(NAME_PATTERN, name) is not None
+
+
 def _read(path: object, gate: object) -> Gated:
     flag, otherwise = gate if isinstance(gate, (tuple, list)) and len(gate) == 2 else (gate, None)
     if not isinstance(path, str) or not path.startswith("/") or not isinstance(flag, str):
         raise SettingError("routes", {path: gate}, _ALLOWED)
-    if _NO_PATH.search(path):
-        allowed = "a path as the app sees it: decoded, without a query, with at most one * in a segment"
-        raise SettingError("routes", {path: gate}, allowed)
+    if not is_flag_name(flag):
+        raise SettingError("routes", {path: gate}, f"a flag's name: {FLAG_NAME}")
     if otherwise is not None and not (isinstance(otherwise, str) and otherwise.startswith("/")):
         raise SettingError("routes", {path: gate}, "a path that begins with a slash")
+    if _NO_PATH.search(path) or _NO_PATH.search(otherwise or ""):
+        allowed = "a path as the app sees it: decoded, without a query, with at most one * in a segment"
+        raise SettingError("routes", {path: gate}, allowed)
     if otherwise is not None and "*" in otherwise.removesuffix("/*" if path.endswith("/*") else ""):
         raise SettingError("routes", {path: gate}, "a * only at the end of both paths: /v2/* and /v1/*")
+    if otherwise is not None and _plain(otherwise) == _plain(path):
+        raise SettingError("routes", {path: gate}, "a path other than its own: this line gates nothing")
     return Gated(flag, otherwise)
+
+
+def _plain(path: str) -> str:
+    return posixpath.normpath(re.sub("/+", "/", path))
 
 
 def _pattern(path: str, number: int) -> str:
