@@ -229,4 +229,7 @@ def test_a_user_who_cannot_be_loaded_is_a_fault_and_not_a_failed_request(
     login_manager: Any = accounts.app.login_manager  # type: ignore[attr-defined]  # Flask-Login puts it there
     login_manager.user_loader(fail)
     assert client.get("/adas").text == "False"
-    assert "flag 'adas' failed and is off: ConnectionError('no database')" in caplog.text
+    assert (
+        "flag 'adas' failed and is off: 'user' of who asks could not be told: ConnectionError('no database')"
+        in caplog.text
+    )

@@ -167,11 +167,9 @@ def test_where_it_raises_what_reads_anything_is_off_and_the_request_goes_on(
         answer = protocol.ask(app)
         assert (answer.status, answer.body) == (200, b"banner")
         assert len(who.askers) == times
-    expected = [
-        f"flag {name!r} failed and is off: who asks could not be told: LookupError('the session is gone')"
-        for name in ("team", "office")
-    ]
-    assert said(caplog) == expected
+    expected = "flag {!r} failed and is off: who asks could not be told: LookupError('the session is gone') ({}, line "
+    for name, line in zip(("team", "office"), said(caplog), strict=True):
+        assert line.startswith(expected.format(name, __file__))
     assert gate.health().faults == {"team": 2, "office": 2}
     assert seen(gate) == {("banner", 0, 0, "on"): (2, 0)}
 
@@ -182,17 +180,20 @@ def test_a_value_that_raises_concerns_only_what_reads_it(
     given = {"user": "ada", "tier": Lazy(AttributeError("the account is gone"))}
     app = protocol.site(gate, asking(gate, "team", "tiered"), context=Who(given))
     assert protocol.ask(app).body == b"team"
-    assert said(caplog) == ["flag 'tiered' failed and is off: AttributeError('the account is gone')"]
+    (line,) = said(caplog)
+    problem = "'tier' of who asks could not be told: AttributeError('the account is gone')"
+    assert line.startswith(f"flag 'tiered' failed and is off: {problem} ({__file__}, line ")
 
 
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
         ({"usr": "ada"}, "'usr' is no word of Context; allowed: account, attributes, city, "),
-        ({"user": object}, "a key is text, a whole number or a UUID"),
+        ({"user": object}, "'user' of who asks: a key is text, a whole number or a UUID"),
+        ({"user": 1.5}, "'user' of who asks: a key is text, a whole number or a UUID, not 1.5"),
         ({"groups": "beta"}, "groups is a list of names, not one text"),
-        ("ada", "must be a mapping, not str"),
-        (7, "must be a mapping, not int"),
+        ("ada", "the app's function gave 'ada'; allowed: a mapping, such as"),
+        ([("user", "ada")], "the app's function gave [('user', 'ada')]; allowed: a mapping"),
     ],
 )
 def test_what_it_should_not_give_is_said_in_words(
@@ -200,6 +201,34 @@ def test_what_it_should_not_give_is_said_in_words(
 ) -> None:
     assert protocol.ask(protocol.site(gate, asking(gate, "team"), context=Who(given))).body == b""
     assert problem in said(caplog)[0]
+
+
+def test_a_function_that_should_have_been_awaited_is_told_so(
+    gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Hidden behind a plain one, it is found when it is called."""
+
+    async def load() -> dict[str, str]:
+        return {"user": "ada"}
+
+    app = protocol.site(gate, asking(gate, "team"), context=lambda _: load())
+    assert protocol.ask(app).body == b""
+    assert "gave <coroutine object" in said(caplog)[0]
+
+
+def test_staff_is_true_and_nothing_else_and_that_is_said(
+    gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(
+        gate.store,
+        '[flags.ours]\ndescription = "Reads staff"\nowner = "owner@example.com"\naudience = { staff = true }',
+    )
+    turn(gate.store, Verb.ON, "ours")
+    gate.refresh()
+    for staff in ("yes", lambda: "yes"):
+        app = protocol.site(gate, asking(gate, "ours"), context=Who({"staff": staff}))
+        assert protocol.ask(app).body == b""
+        assert said(caplog) == ["staff='yes' of who asks is not True, and so not staff"]
 
 
 # --- what waits -----------------------------------------------------------------------------
@@ -392,7 +421,7 @@ def test_an_address_that_the_server_may_have_taken_from_the_header_decides_nothi
     assert [message[:45] for message in said(caplog)] == (
         []
         if is_office
-        else ["the server seems to take the client's address", "flag 'office' failed and is off: FlaggateErro"]
+        else ["the server seems to take the client's address", "flag 'office' failed and is off: who is at th"]
     )
 
 

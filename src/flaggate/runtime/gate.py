@@ -211,7 +211,8 @@ class Gate:
             return decide(context)
         except Exception as error:
             is_context = isinstance(context, Context)
-            return self.fault(name, repr(error) if is_context else f"it was asked with {context!r}, not with a Context")
+            what = repr(error) if is_context else f"it was asked with {context!r}, not with a Context"
+            return self.fault(name, what, error)
 
     def _unknown_flag(self, name: str) -> Decision:
         _count(self._unknown, name)
@@ -221,11 +222,11 @@ class Gate:
             self.say_once(f"flag {name!r} is not in {self.store.url}; it is off")
         return Decision(name, False, "unknown")
 
-    def fault(self, name: str, what: str) -> Decision:
+    def fault(self, name: str, what: str, error: Exception) -> Decision:
         """The decision where deciding failed: off, counted, and said once."""
         _count(self._faults, name)
         # One line for each kind of failure: what it says may come from whoever asks, and is not to fill the log.
-        self.say_once(f"flag {name!r} failed and is off: {what}", f"{name}: {what.partition('(')[0]}")
+        self.say_once(f"flag {name!r} failed and is off: {what}", f"{name}: {type(error).__name__}")
         return Decision(name, False, "fault")
 
     def say_once(self, message: str, about: str | None = None) -> None:

@@ -122,9 +122,10 @@ class Meter:
         """It has ended, and is not to be counted."""
         self._open.pop(visit, None)
 
-    def count(self, visit: Asked, *, is_error: bool, milliseconds: float | None) -> None:
+    def count(self, visit: Asked, is_error: bool, milliseconds: float | None, requests: int = 1) -> None:
         """Count a request that ended, unless it was counted as hanging; without a time the histogram has none of it."""
-        with self._lock:
+        self._lock.acquire()  # `with` takes twice the time
+        try:
             self._open.pop(visit, None)
             if visit.is_counted:
                 return
@@ -132,26 +133,21 @@ class Meter:
             cells = self._latest
             if cells is None or cells.snapshot is not visit.snapshot:
                 cells = self._cells_of(visit.snapshot)
+            by_decision = cells.by_decision
             for decision in visit.asked():
-                cell = cells.by_decision.get(id(decision)) or cells.add(decision)
+                cell = by_decision.get(id(decision)) or cells.add(decision)
                 if cell is not None:
-                    cell.requests += 1
-                    cell.errors += is_error
+                    cell.requests += requests
+                    if is_error:
+                        cell.errors += 1
                     if milliseconds is not None:
                         cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+        finally:
+            self._lock.release()
 
     def count_gone(self, visit: Asked, milliseconds: float) -> None:
         """The client left before the response started: how long it waited is a lower bound, and no request."""
-        with self._lock:
-            self._open.pop(visit, None)
-            if visit.is_counted:
-                return
-            visit.is_counted = True
-            cells = self._cells_of(visit.snapshot)
-            for decision in visit.asked():
-                cell = cells.by_decision.get(id(decision)) or cells.add(decision)
-                if cell is not None:
-                    cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+        self.count(visit, False, milliseconds, 0)
 
     def look_for_hangs(self) -> bool:
         """Count the requests as errors whose response has not started for so long. Returns whether there were any."""
@@ -160,7 +156,7 @@ class Meter:
             if now - visit.begun < self._hang_seconds:
                 continue
             if visit.waits():
-                self.count(visit, is_error=True, milliseconds=None)
+                self.count(visit, True, None)
                 found = True
             else:
                 self.leave(visit)  # it cannot hang any more; and a test's client may never end it

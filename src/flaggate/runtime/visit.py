@@ -79,7 +79,7 @@ class Visit:
         if self.is_ended and (self._answers or self._earlier):
             # An exit, an interrupt or a cancellation is no failure.
             is_error = kind is not None and issubclass(kind, Exception)
-            self._gate.meter.count(self, is_error=is_error, milliseconds=(perf_counter() - self.begun) * 1000)
+            self._gate.meter.count(self, is_error, (perf_counter() - self.begun) * 1000)
 
     def is_on(self, name: str) -> bool:
         """Whether the flag is on in this visit."""
@@ -109,7 +109,7 @@ class Visit:
     def asked(self) -> Collection[Decision]:
         """The answers to be counted."""
         if self._earlier is None:
-            return [*self._answers.values()]  # a copy: one that hangs may ask on while the keeper counts it
+            return tuple(self._answers.values())  # a copy: one that hangs may ask on while the keeper counts it
         answers = self._earlier | self._answers
         return [decision for name, decision in answers.items() if name not in (self._differs or ())]
 

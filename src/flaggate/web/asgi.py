@@ -7,8 +7,10 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from functools import partial
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from flaggate.errors import SettingError
 from flaggate.runtime.process import is_on_event_loop
 from flaggate.web.caching import OVERRULING, Depends, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
@@ -50,6 +52,8 @@ class FlaggateMiddleware:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
     ) -> None:
+        if not callable(app):
+            raise SettingError("app", type(app), "an ASGI app")
         self.app = app
         self.site = Site(
             gate,
@@ -145,13 +149,29 @@ class FlaggateMiddleware:
         return self.app
 
 
+class _AsgiRequest(Request):
+    """A request by its scope."""
+
+    def peer(self) -> str | None:
+        client = self.asker.get("client")
+        return self.untouched(None if client is None else client[0])
+
+    def header(self, name: str) -> Sequence[str]:
+        wanted = name.encode("ascii")
+        return [value.decode("latin-1") for key, value in self.asker["headers"] if key == wanted]
+
+    def is_https(self) -> bool:
+        return self.asker.get("scheme") in ("https", "wss")
+
+
 class _AsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end, and the client leave."""
 
+    _reads = _AsgiRequest
     is_websocket = False
     is_over = False
     """Whether the other end of the WebSocket has gone: frameworks raise then, and nothing failed."""
-    _start: Mapping[str, Any] = {}
+    _start: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
         # Not by super(): a request without a question pays for this and little else.
@@ -161,15 +181,9 @@ class _AsgiVisit(RequestVisit):
         self._answers = {}
         self.site = site
         self.begun = perf_counter()
-        self._scope = scope
+        self.asker = scope
         self._receive = receive
         self._send = send
-
-    @property
-    def request(self) -> Request:
-        if self._request is None:
-            self._request = _AsgiRequest(self.site, self._scope)
-        return self._request
 
     def is_nobodys_failure(self, error: BaseException) -> bool:
         asyncio = sys.modules.get("asyncio")
@@ -189,19 +203,28 @@ class _AsgiVisit(RequestVisit):
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            if self.is_asked:
-                message = self._with_headers(message)
-            self._start = message
-            if not self.is_asked:
-                self.is_started = True
         # Where nothing was asked there is nothing to be counted, so far.
-        return self._send_and_see(message) if self.is_asked else self._send(message)
+        if message["type"] != "http.response.start":
+            return self._send_and_see(message) if self.is_asked else self._send(message)
+        self.status = message["status"]
+        if self.is_asked:
+            self._start = message = self._with_headers(message)
+            return self._send_start(message)
+        self._start = message
+        self.is_started = True
+        return self._send(message)
+
+    async def _send_start(self, message: Message) -> None:
+        try:
+            await self._send(message)
+        except OSError:
+            self.leave()
+            raise
+        self.is_started = True
 
     async def _send_and_see(self, message: Message) -> None:
-        kind, is_last = message["type"], False
-        if kind in _LAST:
+        is_last = False
+        if message["type"] in _LAST:
             is_last = not message.get("more_body", False)
             if is_last:
                 self.ended = perf_counter()  # now, too: a client that leaves from here on has all of it
@@ -218,8 +241,6 @@ class _AsgiVisit(RequestVisit):
             raise
         if is_last:
             self.ended = perf_counter()
-        elif kind == "http.response.start":
-            self.is_started = True
 
     def _with_headers(self, message: Message) -> Message:
         """With what the response says to caches, and the visitor's cookie."""
@@ -233,7 +254,7 @@ class _AsgiVisit(RequestVisit):
                 break
         else:
             headers += _ALONE[depends]
-        if (cookie := self.new_cookie()) is not None:
+        if self._request is not None and (cookie := self.new_cookie()) is not None:
             headers.append((b"set-cookie", cookie.encode("ascii")))
         return {**message, "headers": headers}  # a copy: the app may send the same message to the next one
 
@@ -260,21 +281,6 @@ _SPELLED: Final = _CACHING | _OVERRULING | {b"Cache-Control", b"Vary"}
 _ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
 """For a response that says nothing of these, by what it depends on."""
 _LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
-
-
-class _AsgiRequest(Request):
-    """A request by its scope."""
-
-    def peer(self) -> str | None:
-        client = self.asker.get("client")
-        return self.untouched(None if client is None else client[0])
-
-    def header(self, name: str) -> Sequence[str]:
-        wanted = name.encode("ascii")
-        return [value.decode("latin-1") for key, value in self.asker["headers"] if key == wanted]
-
-    def is_https(self) -> bool:
-        return self.asker.get("scheme") in ("https", "wss")
 
 
 async def _not_found(scope: Scope, _receive: Receive, send: Send) -> None:

@@ -7,7 +7,7 @@ from enum import IntEnum
 from functools import lru_cache
 from typing import Final
 
-__all__ = ["OVERRULING", "Depends", "cache_control", "depends_on", "vary"]
+__all__ = ["DEPENDS_ON", "OVERRULING", "Depends", "cache_control", "vary"]
 
 OVERRULING: Final = frozenset(
     {
@@ -21,6 +21,7 @@ OVERRULING: Final = frozenset(
 """Headers that some shared caches obey before Cache-Control (RFC 9213, nginx): dropped where who asks matters."""
 _PLACE: Final = frozenset({"ip", "city", "city_id", "region", "country"})
 _VISITOR: Final = frozenset({"visitor"})
+_MOST_SETS: Final = 1000
 
 
 class Depends(IntEnum):
@@ -35,15 +36,23 @@ class Depends(IntEnum):
     """On who is signed in, which the app takes from a cookie or from credentials."""
 
 
-@lru_cache(1024)
-def depends_on(reads: frozenset[str]) -> Depends:
-    """On what a flag depends that reads these attributes: of anybody, not only of the one who asks now."""
-    if not reads:
-        return Depends.NOTHING
-    if reads <= _PLACE:
-        return Depends.ADDRESS
-    return Depends.VISITOR if reads <= _PLACE | _VISITOR else Depends.IDENTITY
+class _DependsOn(dict[frozenset[str], Depends]):
+    """Worked out once for each set of attributes, of which plans have few."""
 
+    def __missing__(self, reads: frozenset[str]) -> Depends:
+        if not reads:
+            depends = Depends.NOTHING
+        elif reads <= _PLACE:
+            depends = Depends.ADDRESS
+        else:
+            depends = Depends.VISITOR if reads <= _PLACE | _VISITOR else Depends.IDENTITY
+        if len(self) < _MOST_SETS:
+            self[reads] = depends
+        return depends
+
+
+DEPENDS_ON: Final = _DependsOn()
+"""On what a flag depends, by the attributes that it reads: of anybody, not only of the one who asks now."""
 
 _VARY: Final = {
     Depends.NOTHING: (),

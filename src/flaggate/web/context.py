@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from flaggate.decide.context import NOBODY, Context, put
+from flaggate.errors import FlaggateError
 
 if TYPE_CHECKING:
     from flaggate.web.request import Request
 
-__all__ = ["Given", "RequestContext", "words_of"]
+__all__ = ["Draft", "Given", "RequestContext", "told", "words_of"]
 
 Given: TypeAlias = Context | Mapping[str, Any] | None
 """What an app says of who asks: in the words of Context; None = nobody."""
 _PLACE: Final = ("city", "city_id", "region", "country")
 _NOWHERE: Final = (None, None, None, None)
 _SLOTS: Final = {name: Context.__dict__[name] for name in Context.__slots__}
-_TEXTS: Final = frozenset({"city", "country"})
+_OURS: Final = str(Path(__file__).parents[1])
 _WAITS: Any = object()
 """In place of what is looked up when a rule reads it."""
 _NO_GROUPS: Final[frozenset[str]] = NOBODY.groups
 _NO_ATTRIBUTES: Final = NOBODY.attributes
 
 
-class _Draft(Context):
-    """A RequestContext while it is made: it is written like any object, at a quarter of what its slots' setters take."""
+class Draft(Context):
+    """Makes a RequestContext, and is one in the end: until then it is written like any object, at a quarter of what its
+    slots' setters take.
+
+    Raises:
+        TypeError: for words that Context does not know, and for a key that is no key.
+    """
 
     __slots__ = ("_given", "_request")
     __setattr__ = object.__setattr__  # type: ignore[assignment]  # what it is without Context's
@@ -75,42 +82,46 @@ class _Draft(Context):
             self.attributes = attributes
         else:
             self._take("attributes", attributes)
-        if city is not _WAITS:
-            self._take("city", city)
-        elif request.site.geo is None:
-            self.city = None
-        if country is not _WAITS:
-            self._take("country", country)
-        elif request.site.geo is None:
-            self.country = None
+        if city is _WAITS and country is _WAITS:
+            if request.site.geo is None:
+                self.city = self.country = None
+        else:
+            if type(city) is str:
+                self.city = city
+            elif city is not _WAITS:
+                self._take("city", city)
+            if type(country) is str:
+                self.country = country
+            elif country is not _WAITS:
+                self._take("country", country)
         for name in others:
             if name not in _SLOTS:
                 raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
+        self.__class__ = RequestContext  # of the same layout
 
     def _take(self, name: str, value: Any) -> None:
         """Set a value as it is to be, or keep the function that gives it."""
-        if type(value) is str and name in _TEXTS:
-            _SLOTS[name].__set__(self, value)
-        elif callable(value) and not isinstance(value, str):  # a proxy of text can be called, too
+        if callable(value) and not isinstance(value, str):  # a proxy of text can be called, too
             self._given[name] = value
-        else:
+            return
+        self._put(name, value)
+
+    def _put(self, name: str, value: Any) -> None:
+        if name == "staff" and value not in (True, False, None):
+            self._request.site.gate.say_once(f"staff={value!r} of who asks is not True, and so not staff", "staff")
+        try:
             put(self, name, value)
+        except TypeError as error:
+            raise TypeError(f"{name!r} of who asks: {error}") from None
 
 
-class RequestContext(_Draft):
+class RequestContext(Draft):
     """A context whose costly attributes are looked up when a rule reads them: the place, the visitor, the address, and
     what the app gave as a function."""
 
     __slots__ = ()
     __setattr__ = Context.__setattr__
     __delattr__ = Context.__delattr__
-
-    @classmethod
-    def of(cls, request: Request, words: Mapping[str, Any]) -> RequestContext:
-        """By the words of Context. Raises TypeError for others, and for a key that is no key."""
-        draft = _Draft(request, **words)
-        draft.__class__ = cls  # of the same layout
-        return draft  # type: ignore[return-value]  # it is one now
 
     def __getattr__(self, name: str) -> Any:
         """An attribute that was not needed so far."""
@@ -119,7 +130,12 @@ class RequestContext(_Draft):
             raise AttributeError(f"a Context has no {name!r}")
         if name in self._given:
             value = self._given[name]
-            put(self, name, value() if callable(value) and not isinstance(value, str) else value)
+            if callable(value) and not isinstance(value, str):
+                try:
+                    value = value()
+                except Exception as error:
+                    raise FlaggateError(f"{name!r} of who asks could not be told: {told(error)}") from error
+            self._put(name, value)
         elif name == "ip":
             put(self, name, self._request.address())
         elif name == "visitor":
@@ -136,9 +152,9 @@ class RequestContext(_Draft):
             if word not in self._given and not self._is_known(word):
                 _SLOTS[word].__set__(self, value)
 
-    def replace(self, **changes: Any) -> RequestContext:
+    def replace(self, **changes: Any) -> Context:
         """A context like this one but for the changes; what was not looked up so far still waits."""
-        return RequestContext.of(self._request, {**self._given, **self._known(), **changes})
+        return Draft(self._request, **{**self._given, **self._known(), **changes})
 
     def _known(self) -> dict[str, Any]:
         return {name: slot.__get__(self) for name, slot in _SLOTS.items() if self._is_known(name)}
@@ -155,7 +171,28 @@ class RequestContext(_Draft):
 
 
 def words_of(context: Given) -> Mapping[str, Any]:
-    """What the app's function gave, as words. Of a whole Context what is missing is looked up."""
+    """What the app's function gave, as words. Of a whole Context what is missing is looked up.
+
+    Raises:
+        TypeError: for what has no words.
+    """
     if isinstance(context, Context):
         return {name: getattr(context, name) for name in _SLOTS if getattr(context, name) != getattr(NOBODY, name)}
-    return context or {}
+    if context is None or isinstance(context, Mapping):
+        return context or {}
+    if isinstance(context, Coroutine):
+        context.close()  # else Python warns later, at a place that says nothing
+    allowed = 'a mapping, such as {"user": "u-1", "staff": False}, a Context, or None'
+    raise TypeError(f"the app's function gave {context!r}; allowed: {allowed}")
+
+
+def told(error: Exception) -> str:
+    """What went wrong, and where in the app, for a log that says it once."""
+    if isinstance(error, FlaggateError):
+        return str(error)
+    where, at = "", error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        where = "" if file.startswith(_OURS) else f" ({file}, line {at.tb_lineno})"
+        at = at.tb_next
+    return f"{error!r}{where}" if where else str(error)

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError, SettingError
+from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit
-from flaggate.web.caching import Depends, depends_on
+from flaggate.web.caching import DEPENDS_ON, Depends
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
-from flaggate.web.context import Given, RequestContext, words_of
+from flaggate.web.context import Draft, Given, told, words_of
 from flaggate.web.routes import Routes, Table
 
 if TYPE_CHECKING:
-    from flaggate.runtime.gate import Gate
     from flaggate.web.geo import Geo
     from flaggate.web.visitor import Visitors
 
@@ -62,24 +62,31 @@ class Site:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
     ) -> None:
+        if not isinstance(gate, Gate):  # not shown as it is: a URL may have a password
+            raise SettingError("gate", type(gate), 'what Gate.open("sqlite:///flags.db") returns')
         if context is not None and (not callable(context) or _is_async(context)):
             allowed = "a plain function of the request; what has to be awaited, await before and read it from there"
             raise SettingError("context", repr(context), allowed)
         self.gate = gate
         self.context = context
         self.addresses = ClientAddresses(trusted_proxies, proxy_header)
-        self.routes = Routes(routes or {})
-        self.geo: Geo | None = None
-        if geo is not None:
-            from flaggate.web.geo import Geo  # geoip2: for those who have a file
-
-            self.geo = Geo(geo, gate.directory, gate.say_once)
-            gate.upkeep(self.geo.look)
+        self.routes = Routes({} if routes is None else routes)
         self.visitors: Visitors | None = None
         if secret_keys is not None:
-            from flaggate.web.visitor import Visitors  # itsdangerous: for those who have a key
-
+            try:
+                from flaggate.web.visitor import Visitors  # itsdangerous: for those who have a key
+            except ImportError as error:
+                allowed = f"keys, after pip install 'flaggate[visitor]' ({error})"
+                raise SettingError("secret_keys", "(not shown)", allowed) from error
             self.visitors = Visitors(secret_keys)
+        self.geo: Geo | None = None
+        if geo is not None:
+            try:
+                from flaggate.web.geo import Geo  # geoip2: for those who have a file
+            except ImportError as error:
+                raise SettingError("geo", geo, f"a City file, after pip install 'flaggate[geoip]' ({error})") from error
+            self.geo = Geo(geo, gate.directory, gate.say_once)
+            gate.upkeep(self.geo.look)  # last: the gate keeps nothing of a site that was refused
 
 
 def _is_async(function: Any) -> bool:
@@ -145,6 +152,9 @@ class RequestVisit(Visit):
     """The visit of a request: its context is made when a flag first needs one."""
 
     site: Site
+    asker: Any
+    """What the app's own function is given."""
+    _reads: type[Request]
     _request: Request | None = None
     _failure: str | None = None
     """What the app's own function raised: it is not called again."""
@@ -161,24 +171,25 @@ class RequestVisit(Visit):
     status = 0
 
     @property
-    @abstractmethod
-    def request(self) -> Request:
-        """The request, as flaggate reads it."""
-
-    @property
     def context(self) -> Context:
         """Who asks. Raises FlaggateError where the app's own function did not say."""
-        if self._context is None:
-            if self._failure is not None:
-                raise FlaggateError(self._failure)
-            request, make = self.request, self.site.context
-            try:
-                given = None if make is None else make(request.asker)
-                self._context = RequestContext.of(request, given if type(given) is dict else words_of(given))
-            except Exception as error:
-                self._failure = f"who asks could not be told: {error!r}"
-                raise FlaggateError(self._failure) from error
-        return self._context
+        return self._context or self._made_context()
+
+    def _made_context(self) -> Context:
+        if self._failure is not None:
+            raise FlaggateError(self._failure)
+        site = self.site
+        make = site.context
+        request = self._request
+        if request is None:
+            request = self._request = self._reads(site, self.asker)
+        try:
+            given = None if make is None else make(self.asker)
+            self._context = context = Draft(request, **(given if type(given) is dict else words_of(given)))
+        except Exception as error:
+            self._failure = f"who asks could not be told: {told(error)}"
+            raise FlaggateError(self._failure) from error
+        return context
 
     def identify(self, **changes: Any) -> None:
         """As `Visit.identify`; without changes the app's function is asked again who it is."""
@@ -208,20 +219,23 @@ class RequestVisit(Visit):
         return not (self.is_started or self.is_gone)
 
     def _ask(self, name: str) -> Decision:
-        if self.is_ended:
-            return super()._ask(name)
-        if not (self._answers or self.is_counted):
-            if self.is_started:
-                self.is_stream = True  # asked when the answer was on its way: how long that took says nothing
-                self._gate.say_once(
-                    f"flag {name!r} is first asked after the headers were sent: caches are told nothing of it"
-                )
+        answers = self._answers
+        if not answers and not self.is_counted:
+            if self.is_started or self.is_ended:
+                self._ask_late(name)
             else:
                 self._gate.meter.enter(self)  # from here on it is known if it hangs
-        if self._earlier is None and self._seen is None:  # most of them: as Visit does
-            decision = self._answers[name] = self._decided(name)
-            return decision
-        return super()._ask(name)
+        if self._earlier is not None or self._seen is not None or self.is_ended:
+            return super()._ask(name)
+        decision = answers[name] = self._decided(name)  # most of them; as Visit does
+        return decision
+
+    def _ask_late(self, name: str) -> None:
+        if not self.is_ended:
+            self.is_stream = True  # the answer is on its way: how long that took says nothing
+            self._gate.say_once(
+                f"flag {name!r} is first asked after the headers were sent: caches are told nothing of it"
+            )
 
     def _decided(self, name: str) -> Decision:
         self.is_asked = True
@@ -229,20 +243,26 @@ class RequestVisit(Visit):
         entry = snapshot.entries.get(name)
         if entry is None or not (reads := entry.compiled.reads):
             return self._gate.decided(snapshot, name, NOBODY)  # whoever asks
-        depends = depends_on(reads)
-        if depends > self.depends:
+        if (depends := DEPENDS_ON[reads]) > self.depends:
             self.depends = depends
         try:
-            context = self._context or self.context
+            context = self._context or self._made_context()
         except FlaggateError as error:  # off when in doubt, and the request goes on
-            return self._gate.fault(name, str(error))
+            return self._gate.fault(name, str(error), error)
         try:
             decision = snapshot.decide[name](context)
         except Exception as error:  # a rule that failed
-            return self._gate.fault(name, repr(error))
-        if entry.unit == "visitor" and self.request.new_visitor is not None:
-            return _without_arm(decision)
-        return decision
+            return self._gate.fault(name, told(error), error)
+        return decision if entry.unit != "visitor" else self._decided_for_visitor(decision)
+
+    def _decided_for_visitor(self, decision: Decision) -> Decision:
+        if decision.reason == "no_unit" and self.site.visitors is None:
+            self._gate.say_once(
+                f"flag {decision.flag!r} has the unit visitor, and the site has no secret_keys: no visitor"
+            )
+        if self._request is None or self._request.new_visitor is None:
+            return decision
+        return _without_arm(decision)
 
     # --- the response -----------------------------------------------------------------------
 
@@ -275,7 +295,7 @@ class RequestVisit(Visit):
         is_failed = self.status >= 500 or not self.is_started
         if error is not None and not is_failed:
             is_failed = not self.is_nobodys_failure(error)
-        meter.count(self, is_error=is_failed, milliseconds=milliseconds)
+        meter.count(self, is_failed, milliseconds)
 
     def is_nobodys_failure(self, error: BaseException) -> bool:
         """Whether this ends a request from outside: nobody waits for it any more."""

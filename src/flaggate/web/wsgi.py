@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from flaggate.web.caching import OVERRULING, cache_control, vary
+from flaggate.errors import SettingError
+from flaggate.web.caching import OVERRULING, Depends, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
 from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
 from flaggate.web.routes import Table
@@ -44,6 +45,8 @@ class FlaggateMiddleware:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
     ) -> None:
+        if not callable(app):
+            raise SettingError("app", type(app), "a WSGI app")
         self.app = app
         self.site = Site(
             gate,
@@ -89,9 +92,28 @@ class FlaggateMiddleware:
         return self.app
 
 
+class _WsgiRequest(Request):
+    """A request by its environ."""
+
+    def peer(self) -> str | None:
+        # werkzeug's ProxyFix keeps what it replaced: its trust is not added to ours.
+        fixed: Any = self.asker.get("werkzeug.proxy_fix.orig") or self.asker
+        peer: str | None = fixed.get("REMOTE_ADDR")
+        # Behind an ASGI server (uvicorn --interface wsgi, a2wsgi); a WSGI server names itself, and does it only if told.
+        return peer if "SERVER_SOFTWARE" in self.asker else self.untouched(peer)
+
+    def header(self, name: str) -> Sequence[str]:
+        value = self.asker.get(f"HTTP_{name.upper().replace('-', '_')}")
+        return [] if value is None else [value]
+
+    def is_https(self) -> bool:
+        return bool(self.asker.get("wsgi.url_scheme") == "https")
+
+
 class WsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end."""
 
+    _reads = _WsgiRequest
     _headers: Sequence[tuple[str, str]] = ()
     _held: tuple[str, list[tuple[str, str]], OptExcInfo | None] | None = None
     """What the app has started its response with, until the server needs to know."""
@@ -104,20 +126,14 @@ class WsgiVisit(RequestVisit):
         self._answers = {}
         self.site = site
         self.begun = perf_counter()
-        self._environ = environ
+        self.asker = environ
         self._start_response = start_response
 
     _write: Callable[[bytes], object] | None = None
 
     def is_head(self) -> bool:
         """Whether there is no body to be taken."""
-        return self.status in (204, 304) or bool(self._environ.get("REQUEST_METHOD") == "HEAD")
-
-    @property
-    def request(self) -> Request:
-        if self._request is None:
-            self._request = _WsgiRequest(self.site, self._environ)
-        return self._request
+        return self.status in (204, 304) or bool(self.asker.get("REQUEST_METHOD") == "HEAD")
 
     def start(
         self,
@@ -164,33 +180,45 @@ class WsgiVisit(RequestVisit):
         depends = self.depends
         if not depends:
             return headers
-        known = {"cache-control": "", "vary": ""}
-        kept = []
-        for header in headers:
-            name = header[0].lower()
-            if name in known:
-                known[name] += f", {header[1]}" if known[name] else header[1]
-            elif name not in OVERRULING:
-                kept.append(header)
-        kept.append(("Cache-Control", cache_control(known["cache-control"])))
-        if varying := vary(known["vary"], depends):
-            kept.append(("Vary", varying))
-        if (cookie := self.new_cookie()) is not None:
-            kept.append(("Set-Cookie", cookie))
-        return kept
+        for name, _ in headers:
+            if name.lower() in _OURS:
+                headers = _merged(headers, depends)
+                break
+        else:
+            headers = [*headers, *_ALONE[depends]]
+        if self._request is not None and (cookie := self.new_cookie()) is not None:
+            headers.append(("Set-Cookie", cookie))
+        return headers
 
     def follow(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The body, so that its end is seen."""
         if isinstance(body, (list, tuple)):
             self.send_start()
             return _SizedBody(self, body) if self.is_asked else body
-        wrapper = self._environ.get("wsgi.file_wrapper")
+        wrapper = self.asker.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self.send_start()
             self.is_stream = self.is_started = True
             self.end(None)
             return body  # the server sends the file by itself, and only if it is handed over as it is
         return _Body(self, body)
+
+
+def _headers(known: Mapping[str, str], depends: Depends) -> list[tuple[str, str]]:
+    """What a response says to caches, with what it says of these already."""
+    both = ("Cache-Control", cache_control(known["cache-control"])), ("Vary", vary(known["vary"], depends))
+    return [(name, value) for name, value in both if value]
+
+
+def _merged(headers: list[tuple[str, str]], depends: Depends) -> list[tuple[str, str]]:
+    known = {name: ", ".join(value for key, value in headers if key.lower() == name) for name in sorted(_CACHING)}
+    return [header for header in headers if header[0].lower() not in _OURS] + _headers(known, depends)
+
+
+_CACHING: Final = frozenset({"cache-control", "vary"})
+_OURS: Final = _CACHING | OVERRULING
+_ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
+"""For a response that says nothing of these, by what it depends on."""
 
 
 class _Body:
@@ -258,23 +286,9 @@ class _SizedBody(_Body):
     def __len__(self) -> int:
         return len(self._body)
 
-
-class _WsgiRequest(Request):
-    """A request by its environ."""
-
-    def peer(self) -> str | None:
-        # werkzeug's ProxyFix keeps what it replaced: its trust is not added to ours.
-        fixed: Any = self.asker.get("werkzeug.proxy_fix.orig") or self.asker
-        peer: str | None = fixed.get("REMOTE_ADDR")
-        # Behind an ASGI server (uvicorn --interface wsgi, a2wsgi); a WSGI server names itself, and does it only if told.
-        return peer if "SERVER_SOFTWARE" in self.asker else self.untouched(peer)
-
-    def header(self, name: str) -> Sequence[str]:
-        value = self.asker.get(f"HTTP_{name.upper().replace('-', '_')}")
-        return [] if value is None else [value]
-
-    def is_https(self) -> bool:
-        return bool(self.asker.get("wsgi.url_scheme") == "https")
+    def close(self) -> None:
+        if not self._visit.is_ended:
+            super().close()
 
 
 def _not_found(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
