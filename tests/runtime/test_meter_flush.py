@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import Counter
 
@@ -11,6 +12,7 @@ from flaggate import Context, Gate
 from flaggate.errors import StoreError
 from flaggate.rollout.state import Verb
 from flaggate.runtime import gate as gate_module
+from flaggate.runtime.snapshot import Snapshot
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.conftest import OpenGate
@@ -39,6 +41,24 @@ def ask(gate: Gate, times: int = 1) -> None:
     for _ in range(times):
         with gate.visit(ADA) as visit:
             visit.is_on("banner")
+
+
+def test_what_waits_to_be_written_keeps_no_snapshot(gate: Gate, unreliable: UnreliableStore) -> None:
+    unreliable.error = StoreError(unreliable.url, "gone")
+    revisions = set()
+    for verb in (Verb.OFF, Verb.ON) * 3:
+        turn(unreliable.inner, verb, "banner")
+        unreliable.error = None
+        gate.pull()
+        unreliable.error = StoreError(unreliable.url, "gone")
+        revisions.add(gate.begun().revision)
+        ask(gate)
+        gate.flush()
+    kept = {known.revision for known in gc.get_objects() if isinstance(known, Snapshot)}
+    assert len(revisions) == 6
+    assert len(kept & revisions) <= 2, "the last one, and what was answered last"
+    unreliable.error = None
+    assert seen(gate) == {ON: (3, 0), ("banner", 0, 0, "off"): (3, 0)}
 
 
 # --- a store that fails ---------------------------------------------------------------------

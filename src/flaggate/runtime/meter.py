@@ -10,14 +10,14 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterable
 from time import monotonic, perf_counter, sleep
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flaggate.errors import BusyError
 
 if TYPE_CHECKING:
     from flaggate.decide.decision import Decision
     from flaggate.runtime.snapshot import Snapshot
-    from flaggate.stores.base import Count, Report, Store
+    from flaggate.stores.base import Arm, Report, Store
 
 __all__ = ["EDGES_MS", "HANG_SECONDS", "Asked", "Meter", "Waits"]
 
@@ -36,6 +36,10 @@ HANG_SECONDS: Final = 20.0
 
 _UNCOUNTED: Final = frozenset({"unknown", "fault", "override"})
 """The reasons of answers that a flag's plan did not give."""
+
+
+_Sums: TypeAlias = "dict[tuple[str, int, int, Arm], list[Any]]"
+"""Requests, errors and histogram by flag, attempt, stage and arm."""
 
 
 class Asked(Protocol):
@@ -107,6 +111,8 @@ class Meter:
         """Those of the snapshot that was counted last."""
         self._open: dict[Asked, Waits] = {}
         self._flush_lock = threading.Lock()
+        self._sums: _Sums = {}
+        """Added up, to be handed over."""
         self._report: Report | None = None
         """What was handed to the store, and not confirmed."""
         self._process = ""
@@ -173,7 +179,7 @@ class Meter:
 
     def has_counts(self) -> bool:
         """Whether anything waits to be handed over."""
-        return bool(self._cells) or self._report is not None
+        return bool(self._cells or self._sums) or self._report is not None
 
     def flush(self, store: Store, *, wait_seconds: float = 0.0) -> None:
         """Hand the counts to the store. What it does not take is handed over again, under the same number.
@@ -189,10 +195,11 @@ class Meter:
         if not self._flush_lock.acquire(timeout=max(wait_seconds, 1.0)):
             return  # another thread is at it
         try:
+            self._add_up()  # first: the cells of snapshots that are gone do not stay while the store takes nothing
             if self._report is not None:
                 self._hand_over(store, deadline)
-            self._report = self._next_report()
-            if self._report is not None:
+            if self._sums:
+                self._report = self._next_report()
                 self._hand_over(store, deadline)
         finally:
             self._flush_lock.release()
@@ -209,38 +216,38 @@ class Meter:
                 sleep(0.02)
         self._report = None
 
-    def _next_report(self) -> Report | None:
+    def _add_up(self) -> None:
         with self._lock:
             cells, self._cells, self._latest = self._cells, {}, None
-        counts = _added_up(cell for each in cells.values() for cell in each.by_decision.values()) if cells else ()
-        if not counts:
-            return None
-        from flaggate.stores.base import Report  # with dataclasses: not for those who have nothing to say
+        for each in cells.values():
+            for cell in each.by_decision.values():
+                _add(cell, self._sums)
+
+    def _next_report(self) -> Report:
+        from flaggate.stores.base import Count, Report  # with dataclasses: not for those who have nothing to say
 
         if not self._process:
             from uuid import uuid4
 
             self._process = uuid4().hex  # drawn here: a fork has its own
         self._sequence += 1
-        return Report(self._process, self._sequence, counts)
+        sums, self._sums = self._sums, {}
+        return Report(self._process, self._sequence, tuple(Count(*place, *total) for place, total in sums.items()))
 
 
-def _added_up(cells: Iterable[_Cell]) -> tuple[Count, ...]:
+def _add(cell: _Cell, sums: _Sums) -> None:
     """By place and arm. Those with an arm are in `on` or `off` too."""
-    from flaggate.stores.base import Arm, Count, added
+    from flaggate.stores.base import added
 
-    sums: dict[tuple[str, int, int, Arm], list[Any]] = {}
-    for cell in cells:
-        histogram = {_edge(cell.edges, index): count for index, count in enumerate(cell.buckets) if count}
-        arms: list[Arm] = ["on" if cell.decision.is_on else "off"]
-        if cell.decision.arm is not None:
-            arms.append(cell.decision.arm)
-        for arm in arms:
-            total = sums.setdefault((*cell.place, arm), [0, 0, {}])
-            total[0] += cell.requests
-            total[1] += cell.errors
-            total[2] = added(total[2], histogram)
-    return tuple(Count(*place, *total) for place, total in sums.items())
+    histogram = {_edge(cell.edges, index): count for index, count in enumerate(cell.buckets) if count}
+    arms: list[Arm] = ["on" if cell.decision.is_on else "off"]
+    if cell.decision.arm is not None:
+        arms.append(cell.decision.arm)
+    for arm in arms:
+        total = sums.setdefault((*cell.place, arm), [0, 0, {}])
+        total[0] += cell.requests
+        total[1] += cell.errors
+        total[2] = added(total[2], histogram)
 
 
 def _edge(edges: tuple[float, ...], index: int) -> str:
