@@ -20,7 +20,9 @@ from flask import (
 
 from flaggate import Context, Gate
 from flaggate.contrib.flask import flags_from, init_app
+from flaggate.web.asgi import FlaggateMiddleware
 from tests.contrib.scenes import Switchboard
+from tests.web.scenes import Exchange, http_scope, mounted
 
 
 class Who:
@@ -189,6 +191,64 @@ def test_a_route_is_gated_before_flask_sees_the_request(board: Switchboard) -> N
     assert client.get("/pro?tier=pro").text == "pro"
     assert client.get("/pro?tier=free").status_code == 404
     assert board.counted("adas")["on"] == (1, 0)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_teardown_that_misses_what_before_request_made_decides_nothing(
+    board: Switchboard, caplog: pytest.LogCaptureFixture, is_known: bool
+) -> None:
+    """Where a route asks Flask has not seen the request yet."""
+
+    def who(_: Request) -> dict[str, Any]:
+        if not is_known:
+            raise LookupError("the session is gone")
+        return {"user": "ada"}
+
+    app = create_app(board.on("adas"), who, routes={"/v2/*": ("adas", "/banner")})
+    closed: list[str] = []
+
+    @app.before_request
+    def connect() -> None:
+        g.connection = "ours"
+
+    @app.teardown_request
+    def close(_: BaseException | None) -> None:
+        closed.append(g.connection)
+
+    app.add_url_rule("/v2/x", "new", lambda: "new")
+    client = app.test_client()
+    assert [client.get("/v2/x").text for _ in range(2)] == ["new" if is_known else "False"] * 2
+    assert closed == ["ours", "ours"]
+    assert board.gate.health().faults == ({} if is_known else {"adas": 2})
+    torn_down, *more = [record.getMessage() for record in caplog.records]
+    assert torn_down.startswith("a teardown function failed where a route asked a flag: AttributeError(")
+    assert [line.partition("(")[0] for line in more] == (
+        [] if is_known else ["flag 'adas' failed and is off: who asks could not be told: LookupError"]
+    )
+
+
+# --- in an ASGI app -----------------------------------------------------------------------------
+
+
+def test_an_app_in_an_asgi_app_of_the_same_gate_is_one_visit(board: Switchboard, who: Who) -> None:
+    """The outer one says who asks; the routes of both are gated."""
+    app = create_app(board.on("tiered", "adas"), who, routes={"/banner": "team"})
+
+    @app.get("/signed-in")
+    def signed_in() -> str:
+        before = flags_from(request)["adas"]
+        flags_from(request).identify(user="ada")
+        return f"{before} {flags_from(request)['adas']}"
+
+    outer = FlaggateMiddleware(mounted(app), board.gate, context=lambda _: {"tier": "pro"}, routes={"/tier": "tiered"})
+    answers = [Exchange().run(outer, http_scope(path)).answer() for path in ("/tier", "/signed-in", "/banner")]
+    assert [(answer.status, answer.body) for answer in answers] == [
+        (200, b"True"),
+        (200, b"False True"),
+        (404, b"Not Found"),
+    ]
+    assert who.calls == 0
+    assert (board.counted("tiered"), board.counted("team")) == ({"on": (1, 0)}, {"off": (1, 0)})
 
 
 # --- outside of the request's way ---------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import pytest
 from flask import Flask, Response, abort, render_template_string, request, send_file, session, stream_with_context
 from werkzeug.test import create_environ
-from werkzeug.wsgi import FileWrapper
+from werkzeug.wsgi import ClosingIterator, FileWrapper
 
 from flaggate import Gate
 from flaggate.contrib.flask import feature_required, flags_from, init_app
@@ -70,6 +72,37 @@ def test_a_file_is_handed_to_the_server_as_it_is(board: Switchboard) -> None:
     assert isinstance(body, FileWrapper)
     assert app.test_client().get("/file").data == b"%PDF"
     assert board.counted("banner") == {"on": (2, 0)}
+
+
+def test_what_traces_the_app_from_outside_sees_how_it_answered(board: Switchboard) -> None:
+    """It closes its span with the response, and has read the status by then, as OpenTelemetry and Sentry do."""
+    app = create_app(board.on("tiered"))
+    app.testing = False
+    traced: list[str] = []
+
+    @app.get("/broken")
+    @feature_required("tiered")
+    def broken() -> str:
+        raise LookupError
+
+    inner = app.wsgi_app
+
+    def tracing(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        statuses: list[str] = []
+
+        def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None, /) -> Any:
+            statuses.append(status)
+            return start_response(status, headers)
+
+        response = inner(environ, start)
+        traced.extend(statuses or ["none"])
+        return ClosingIterator(response)
+
+    app.wsgi_app = tracing  # type: ignore[method-assign]  # Flask's documented way to wrap an app
+    client = app.test_client()
+    for path in ("/tier", "/never-was", "/broken?tier=pro"):
+        client.get(path)
+    assert traced == ["200 OK", "404 NOT FOUND", "500 INTERNAL SERVER ERROR"]
 
 
 def test_nothing_of_a_request_stays_behind(board: Switchboard) -> None:

@@ -1,4 +1,5 @@
-"""An ASGI app and a WSGI app of a few lines, for real servers to serve: they answer who got what, from whom, and where.
+"""An ASGI app, a WSGI app and a Flask app of a few lines, for real servers to serve: they answer who got what, from whom,
+and where.
 
 The same app stands behind the middleware several times, with other settings each time; the first part of the path says
 which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES.
@@ -11,10 +12,13 @@ import os
 from collections.abc import Iterable, Mapping
 from http.cookies import SimpleCookie
 from typing import Any, Final
+from wsgiref.types import WSGIApplication
 
+from flask import Flask, Response  # noqa: TID251  # what it sends is what gunicorn refuses
 from itsdangerous import BadSignature, URLSafeSerializer
 
 from flaggate import FlaggateError, Gate
+from flaggate.contrib.flask import init_app
 from flaggate.web import asgi, wsgi
 
 SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
@@ -71,6 +75,17 @@ def _wsgi(environ: Mapping[str, Any], start_response: Any) -> Iterable[bytes]:
     return [body]
 
 
+_flask: Final = Flask("sites")
+init_app(_flask, gate)
+
+
+@_flask.get("/flask/<name>/<value>")
+def say(name: str, value: str) -> Response:
+    """A header of the client's choice."""
+    gate.is_on("new-invoicing")
+    return Response("said", headers={name: value})
+
+
 def _who_asgi(scope: asgi.Scope) -> Any:
     return _who(next((value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"), ""))
 
@@ -87,10 +102,11 @@ _asgi_sites = {
     name: asgi.FlaggateMiddleware(_asgi, gate, context=_who_asgi, **_common, **settings)
     for name, settings in SETTINGS.items()
 }
-_wsgi_sites = {
+_wsgi_sites: dict[str, WSGIApplication] = {
     name: wsgi.FlaggateMiddleware(_wsgi, gate, context=_who_wsgi, **_common, **settings)
     for name, settings in SETTINGS.items()
 }
+_wsgi_sites["flask"] = _flask
 
 
 async def asgi_app(scope: asgi.Scope, receive: asgi.Receive, send: asgi.Send) -> None:

@@ -9,10 +9,11 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import pytest
 
@@ -249,6 +250,20 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_replaced(scene: S
     assert failures == []
     assert {answer["pid"] for answer in scene.given} > before
     assert scene.counts() == scene.expected_counts()
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("gunicorn, one worker", "X Y/1"), ("gunicorn, one worker", "X/a\u2013b"), ("waitress", "X/a\u2013b")],
+)
+def test_a_header_that_the_server_refuses_is_an_error(scene: Scene, name: str, path: str) -> None:
+    """One that is none, or that is not latin-1. gunicorn looks when it is told of them, and waitress when it sends them."""
+    with scene.serving(name) as server:
+        assert server.ask("/flask/X/1").body == b"said"
+        with suppress(HTTPException, ConnectionError):  # older ones just close the connection
+            assert server.ask(f"/flask/{quote(path)}").status >= 400
+        until(lambda: sum(count.requests for count in scene.store.counts(FLAG)) == 2, "both are counted")
+    assert [(count.arm, count.errors) for count in scene.store.counts(FLAG)] == [("off", 1)]
 
 
 def is_there(pid: int) -> bool:

@@ -16,7 +16,7 @@ from flaggate.rollout.state import Verb
 from flaggate.runtime.visit import Visit
 from flaggate.stores.memory import MemoryStore
 from tests.runtime.conftest import OpenGate
-from tests.runtime.scenes import FLAGS, FRIENDS, bring, put, turn
+from tests.runtime.scenes import FLAGS, FRIENDS, bring, put, seen, turn
 
 SCORED = """
 [flags.scored]
@@ -67,6 +67,16 @@ def test_a_flag_that_arrives_meanwhile_is_not_part_of_the_visit(site: Gate) -> N
         assert visit.context == Context("ada")
     assert "newcomer" in site.decisions()
     assert site.health().unknown == {}
+
+
+def test_what_is_no_name_is_an_unknown_flag_and_raises_nothing(site: Gate) -> None:
+    name: Any = []
+    with site.visit(Context("ada")) as visit:
+        assert site.decide(name) == visit.decide(name) == Decision("[]", False, "unknown")
+        assert not visit.is_on(name)
+        assert not visit[name]
+    assert site.health().unknown == {"[]": 4}
+    assert seen(site) == {}
 
 
 def test_a_question_with_a_context_is_not_about_the_visit(site: Gate) -> None:

@@ -301,6 +301,17 @@ def ask_wsgi(app: Any, environ: Mapping[str, Any] | None = None) -> Answer:
     return Answer(int(status[:3]), list(headers), b"".join(written))
 
 
+def mounted(app: WSGIApplication) -> App:
+    """A WSGI app in an ASGI app, as Starlette and a2wsgi mount one: in a thread, with the context copied."""
+
+    async def serve(scope: Scope, _receive: Receive, send: Send) -> None:
+        answer = await asyncio.to_thread(ask_wsgi, app, http_environ(scope["path"]))
+        headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+        await sends(start(answer.status, *headers), body(answer.body))(_receive, send)
+
+    return serve
+
+
 def in_thread(work: Callable[[], None]) -> None:
     """Do it elsewhere, and wait for it."""
     thread = threading.Thread(target=work)

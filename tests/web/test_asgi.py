@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from copy import deepcopy
 from typing import Any
 
 import pytest
 
 from flaggate import Gate
 from flaggate.web.asgi import FlaggateMiddleware, Message, Receive, Scope, Send
+from flaggate.web.visitor import COOKIE
 from tests.runtime.scenes import seen
 from tests.web.scenes import (
     BANNER,
+    KEY,
     Clock,
     Exchange,
     asking,
@@ -123,9 +126,47 @@ def websocket(*incoming: str) -> Exchange:
     return Exchange([{"type": f"websocket.{kind}"} for kind in ("connect", *incoming)])
 
 
-def test_a_websocket_is_counted_without_a_time(gate: Gate) -> None:
-    websocket().run(asking(gate, sends(ACCEPT)), websocket_scope())
+def test_a_websocket_is_counted_without_a_time(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:
+    async def script(receive: Receive, send: Send) -> None:
+        await sends(ACCEPT)(receive, send)
+        gate.is_on("team")
+
+    websocket().run(asking(gate, script), websocket_scope())
+    assert not caplog.records, "no cache is to be told anything"
     assert counted(gate) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(("status", "errors"), [(403, 0), (503, 1)])
+def test_a_websocket_that_is_refused_with_a_response_is_a_request(gate: Gate, status: int, errors: int) -> None:
+    async def script(receive: Receive, send: Send) -> None:
+        gate.is_on("tried")
+        refusal = start(status, (b"CDN-Cache-Control", b"max-age=60"), (b"x-own", b"1"))
+        for message in (refusal, body()):
+            await send({**message, "type": f"websocket.{message['type']}"})
+
+    exchange = websocket().run(asking(gate, script, secret_keys=[KEY]), websocket_scope())
+    assert counted(gate) == (1, errors, 0)
+    answer = exchange.answer()
+    assert (answer.status, answer.header("x-own"), answer.header("cdn-cache-control")) == (status, ["1"], [])
+    assert (answer.header("cache-control"), answer.header("vary")) == (["private"], ["Cookie"])
+    assert [value.partition("=")[0] for value in answer.header("set-cookie")] == [COOKIE]
+
+
+@pytest.mark.parametrize("accept", [ACCEPT, {**ACCEPT, "headers": [(b"x-own", b"1")]}])
+@pytest.mark.parametrize(("name", "cookies"), [("banner", 0), ("team", 0), ("tried", 1)])
+def test_a_new_visitor_gets_the_cookie_with_a_websockets_handshake(
+    gate: Gate, accept: Message, name: str, cookies: int
+) -> None:
+    async def script(receive: Receive, send: Send) -> None:
+        gate.is_on(name)
+        await sends(accept, {"type": "websocket.send", "text": "hello"})(receive, send)
+
+    kept = deepcopy(accept)
+    accepted, hello = websocket().run(asking(gate, script, secret_keys=[KEY]), websocket_scope()).sent
+    headers = [(key, value.partition(b"=")[0]) for key, value in accepted.get("headers", [])]
+    assert headers == accept.get("headers", []) + [(b"set-cookie", COOKIE.encode())] * cookies
+    assert hello == {"type": "websocket.send", "text": "hello"}
+    assert accept == kept, "an app may send the same to everyone"
 
 
 def test_a_websocket_that_fails_is_an_error(gate: Gate) -> None:
@@ -229,7 +270,12 @@ def test_who_leaves_after_the_response_has_all_of_it(gate: Gate) -> None:
     assert counted(gate) == (1, 0, 1)
 
 
-@pytest.mark.parametrize(("sent", "expected"), [([], (0, 0, 1)), ([start()], None), ([start(), body()], (1, 0, 1))])
+SENT = pytest.mark.parametrize(
+    ("sent", "expected"), [([], (0, 0, 1)), ([start()], None), ([start(), body()], (1, 0, 1))]
+)
+
+
+@SENT
 def test_a_request_that_is_cancelled_has_nobody_who_waits_but_for_whom_has_all_of_it(
     gate: Gate, sent: list[Message], expected: tuple[int, int, int] | None
 ) -> None:
@@ -243,6 +289,23 @@ def test_a_request_that_is_cancelled_has_nobody_who_waits_but_for_whom_has_all_o
 
     with pytest.raises(TimeoutError):
         asyncio.run(cancelled())
+    assert counted(gate) == expected
+
+
+class Cancelled(BaseException):
+    """As trio's, of which nothing is known but the name: it may not be there."""
+
+
+@SENT
+def test_a_request_that_trio_cancels_is_no_failure_either(
+    gate: Gate, sent: list[Message], expected: tuple[int, int, int] | None
+) -> None:
+    async def script(receive: Receive, send: Send) -> None:
+        await sends(*sent)(receive, send)
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        Exchange().run(asking(gate, script))
     assert counted(gate) == expected
 
 

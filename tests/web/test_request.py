@@ -174,6 +174,18 @@ def test_where_it_raises_what_reads_anything_is_off_and_the_request_goes_on(
     assert seen(gate) == {("banner", 0, 0, "on"): (2, 0)}
 
 
+def test_where_it_raises_an_explanation_says_what_would_be_decided(gate: Gate, protocol: Speaks) -> None:
+    def respond() -> str:
+        return " | ".join(f"{gate.decide(name).reason}: {gate.explain(name)}" for name in ("team", "banner", "nowhere"))
+
+    app = protocol.site(gate, respond, context=Who(LookupError("the session is gone")))
+    team, banner, nowhere = protocol.ask(app).body.decode().split(" | ")
+    assert team.startswith("fault: who asks could not be told: LookupError('the session is gone') (")
+    assert team.endswith("; off")
+    assert banner == "on: kill: no; on for: everyone, yes; on"
+    assert nowhere == "unknown: there is no flag nowhere; off"
+
+
 def test_a_value_that_raises_concerns_only_what_reads_it(
     gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -216,8 +228,22 @@ def test_a_function_that_should_have_been_awaited_is_told_so(
     assert "gave <coroutine object" in said(caplog)[0]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_value_that_should_have_been_awaited_is_told_so_too(
+    gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    async def load() -> str:
+        return "ada"
+
+    app = protocol.site(gate, asking(gate, *["team", "friendly"][:count]), context=Who({"user": load}))
+    assert protocol.ask(app).body == b""
+    problem = "failed and is off: 'user' of who asks is a coroutine; await it before, and give what it gave"
+    assert said(caplog) == [f"flag {name!r} {problem}" for name in ("team", "friendly")[:count]]
+
+
+@pytest.mark.parametrize("staff", ["yes", 1])
 def test_staff_is_true_and_nothing_else_and_that_is_said(
-    gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture
+    gate: Gate, protocol: Speaks, caplog: pytest.LogCaptureFixture, staff: Any
 ) -> None:
     bring(
         gate.store,
@@ -225,10 +251,10 @@ def test_staff_is_true_and_nothing_else_and_that_is_said(
     )
     turn(gate.store, Verb.ON, "ours")
     gate.refresh()
-    for staff in ("yes", lambda: "yes"):
-        app = protocol.site(gate, asking(gate, "ours"), context=Who({"staff": staff}))
+    for given in (staff, lambda: staff):
+        app = protocol.site(gate, asking(gate, "ours"), context=Who({"staff": given}))
         assert protocol.ask(app).body == b""
-        assert said(caplog) == ["staff='yes' of who asks is not True, and so not staff"]
+        assert said(caplog) == [f"staff={staff!r} of who asks is not True, and so not staff"]
 
 
 # --- what waits -----------------------------------------------------------------------------

@@ -10,6 +10,8 @@ import pytest
 
 from flaggate import Context, Gate
 from flaggate.rollout.state import Verb
+from flaggate.web.asgi import FlaggateMiddleware
+from flaggate.web.caching import OVERRULING
 from flaggate.web.context import RequestContext
 from flaggate.web.visitor import COOKIE, Visitors
 from tests.runtime.scenes import bring, seen, turn
@@ -95,11 +97,26 @@ def test_headers_are_known_however_they_are_spelled(gate: Gate) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body"})
 
-    from flaggate.web.asgi import FlaggateMiddleware
-
     answer = SpeaksAsgi().ask(FlaggateMiddleware(app, gate))
     assert answer.header("cache-control") == ["private"]
     assert answer.header("vary") == ["Accept, Cookie, Authorization"]
+
+
+@pytest.mark.parametrize("spell", [str.lower, str.upper, str.title])
+@pytest.mark.parametrize("name", sorted({"cache-control", *OVERRULING}))
+def test_what_shared_caches_would_obey_is_dropped_however_it_is_spelled(
+    gate: Gate, name: str, spell: Callable[[str], str]
+) -> None:
+    """Each alone: nothing else says that there is anything to be merged."""
+
+    async def app(_scope: Any, _receive: Any, send: Any) -> None:
+        gate.is_on("team")
+        headers = [(spell(name).encode(), b"public")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body"})
+
+    answer = SpeaksAsgi().ask(FlaggateMiddleware(app, gate))
+    assert answer.headers == [("cache-control", "private"), ("vary", "Cookie, Authorization")]
 
 
 def test_what_counts_is_what_a_flag_reads_of_anybody(gate: Gate, protocol: Speaks) -> None:

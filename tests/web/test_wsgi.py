@@ -87,12 +87,13 @@ def test_what_fails_after_the_whole_body_does_not_make_the_response_worse(gate: 
     assert counted(gate) == (1, 0, 1)
 
 
-def test_the_last_status_counts(gate: Gate) -> None:
+@pytest.mark.parametrize("headers", [[], [LENGTH]], ids=["held", "sent"])
+def test_the_last_status_counts(gate: Gate, headers: list[tuple[str, str]]) -> None:
     """An app that finds out too late may begin anew, as PEP 3333 has it."""
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         gate.is_on("team")
-        start_response("200 OK", [])
+        start_response("200 OK", headers)
         try:
             raise ZeroDivisionError
         except ZeroDivisionError:
@@ -175,6 +176,22 @@ def test_a_list_has_a_time_and_keeps_its_length(gate: Gate, made: Any) -> None:
     assert b"".join(result) == b"okok"
     result.close()
     assert counted(gate) == (1, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["banner", None])
+def test_a_list_that_can_be_closed_is_closed(gate: Gate, name: str | None) -> None:
+    closed: list[bool] = []
+
+    class Parts(list[bytes]):
+        def close(self) -> None:
+            closed.append(name is None or gate.is_on(name))
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [LENGTH])
+        return Parts([str(name and gate.is_on(name)).encode()])
+
+    ask_wsgi(FlaggateMiddleware(app, gate))
+    assert closed == [True]
 
 
 def test_what_was_written_by_hand_is_part_of_the_response(gate: Gate) -> None:

@@ -284,8 +284,15 @@ def _in_flask(app: Flask, context: ContextMaker[Request]) -> ContextMaker[WSGIEn
     def within(environ: WSGIEnvironment, work: Callable[[], Any]) -> Any:
         if has_request_context() and request.environ is environ and current_app == app:
             return work()
-        with app.request_context(environ):
+        around = app.request_context(environ)
+        around.push()
+        try:
             return work()
+        finally:
+            try:
+                around.pop()
+            except Exception as error:  # a teardown function that misses what before_request made
+                gate_of(app).say_once(f"a teardown function failed where a route asked a flag: {error!r}")
 
     def who(environ: WSGIEnvironment) -> Any:
         given = within(environ, lambda: context(request))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
+from flaggate.errors import FlaggateError
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
 from flaggate.runtime.process import flush_with_multiprocessing, is_on_event_loop, is_under_test_runner, watch
@@ -177,8 +178,14 @@ class Gate:
 
         visit = self.current.get() if context is None else None
         snapshot = self.begun() if visit is None else visit.snapshot
-        if context is None:
-            context = NOBODY if visit is None else visit.context
+        try:
+            if context is None:
+                context = NOBODY if visit is None else visit.context
+        except FlaggateError as error:  # the app's own function did not say who asks
+            entry = snapshot.entries.get(name)
+            if entry is not None and entry.compiled.reads:
+                return Explanation(Decision(name, False, "fault"), (str(error),))
+            context = NOBODY  # whoever asks
         decision = self.decided(snapshot, name, context)
         row = snapshot.rows.get(("flag", name))
         if row is None:

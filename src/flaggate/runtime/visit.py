@@ -8,7 +8,7 @@ from contextvars import Token
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from flaggate.decide.context import Context
+from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 
 if TYPE_CHECKING:
@@ -90,7 +90,10 @@ class Visit:
 
     def decide(self, name: str) -> Decision:
         """The decision of this visit."""
-        decision = self._answers.get(name)
+        try:
+            decision = self._answers.get(name)
+        except TypeError:  # no name at all
+            return self._gate.decided(self.snapshot, name, NOBODY)
         if decision is None or self.is_ended:
             return self._ask(name)
         return decision
@@ -103,7 +106,7 @@ class Visit:
                 self._seen = {}
             known = self._seen.get(name)
             if known is None:
-                known = self._seen[name] = self._decided(name)
+                known = self._seen[name] = self._decided(name, self.snapshot)
         return known
 
     def asked(self) -> Collection[Decision]:
@@ -125,18 +128,18 @@ class Visit:
     def _ask(self, name: str) -> Decision:
         """The first time that the flag is asked, or again since it was forgotten."""
         if self.is_ended:
-            return self._gate.decided(self._gate.begun(), name, self.context)
+            return self._decided(name, self._gate.begun())
         decision = self._seen.pop(name, None) if self._seen else None
         if decision is None:
-            decision = self._decided(name)
+            decision = self._decided(name, self.snapshot)
         earlier = self._earlier.get(name) if self._earlier else None
         if earlier is not None and (earlier.is_on, earlier.arm) != (decision.is_on, decision.arm):
             self._differs = {name}.union(self._differs or ())
         self._answers[name] = decision
         return decision
 
-    def _decided(self, name: str) -> Decision:
-        return self._gate.decided(self.snapshot, name, self.context)
+    def _decided(self, name: str, snapshot: Snapshot) -> Decision:
+        return self._gate.decided(snapshot, name, self.context)
 
     def _forget(self, changed: Collection[str]) -> None:
         """Decide again, when they are asked again, the flags that read any of these attributes."""

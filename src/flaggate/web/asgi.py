@@ -20,7 +20,7 @@ from flaggate.web.routes import Table
 if TYPE_CHECKING:
     from flaggate.runtime.gate import Gate
 
-__all__ = ["SITE", "FlaggateMiddleware"]
+__all__ = ["SITE", "AsgiRequest", "AsgiVisit", "FlaggateMiddleware"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -87,7 +87,7 @@ class FlaggateMiddleware:
         if gate.ready is None:
             await _begin(gate)  # the first request, of a server without lifespan
         scope[SITE] = site
-        visit = _AsgiVisit(site, scope, receive, send)
+        visit = AsgiVisit(site, scope, receive, send)
         if kind == "websocket":
             visit.is_websocket = visit.is_started = visit.is_stream = True
         token = gate.current.set(visit)
@@ -149,7 +149,7 @@ class FlaggateMiddleware:
         return self.app
 
 
-class _AsgiRequest(Request):
+class AsgiRequest(Request):
     """A request by its scope."""
 
     def peer(self) -> str | None:
@@ -164,10 +164,9 @@ class _AsgiRequest(Request):
         return self.asker.get("scheme") in ("https", "wss")
 
 
-class _AsgiVisit(RequestVisit):
+class AsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end, and the client leave."""
 
-    _reads = _AsgiRequest
     is_websocket = False
     is_over = False
     """Whether the other end of the WebSocket has gone: frameworks raise then, and nothing failed."""
@@ -185,7 +184,12 @@ class _AsgiVisit(RequestVisit):
         self._receive = receive
         self._send = send
 
+    def _read(self) -> Request:
+        return AsgiRequest(self.site, self.asker)
+
     def is_nobodys_failure(self, error: BaseException) -> bool:
+        if type(error).__name__ == "Cancelled":  # trio's
+            return True
         asyncio = sys.modules.get("asyncio")
         if asyncio is not None and isinstance(error, asyncio.CancelledError) and is_on_event_loop():
             task = asyncio.current_task()
@@ -205,8 +209,11 @@ class _AsgiVisit(RequestVisit):
     def send(self, message: Message) -> Awaitable[None]:
         # Where nothing was asked there is nothing to be counted, so far.
         if message["type"] != "http.response.start":
+            if self.is_websocket and self.is_asked:
+                message = self._answered(message)
             return self._send_and_see(message) if self.is_asked else self._send(message)
         self.status = message["status"]
+        self.has_sent_headers = True
         if self.is_asked:
             self._start = message = self._with_headers(message)
             return self._send_start(message)
@@ -242,6 +249,15 @@ class _AsgiVisit(RequestVisit):
         if is_last:
             self.ended = perf_counter()
 
+    def _answered(self, message: Message) -> Message:
+        """A WebSocket's handshake: refused with a response, or accepted."""
+        if message["type"] == "websocket.http.response.start":
+            self.status = message["status"]
+            return self._with_headers(message)
+        if message["type"] == "websocket.accept" and (cookie := self.new_cookie()) is not None:
+            return {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode("ascii"))]}
+        return message
+
     def _with_headers(self, message: Message) -> Message:
         """With what the response says to caches, and the visitor's cookie."""
         depends = self.depends
@@ -249,7 +265,7 @@ class _AsgiVisit(RequestVisit):
             return message
         headers = list(message.get("headers", ()))
         for name, _ in headers:
-            if name in _SPELLED:
+            if name.lower() in _OURS:  # the specification wants lower case; Django does not keep it
                 headers = _merged(headers, depends)
                 break
         else:
@@ -270,14 +286,11 @@ def _merged(headers: list[tuple[bytes, bytes]], depends: Depends) -> list[tuple[
         name: ", ".join(value.decode("latin-1") for key, value in headers if key.lower() == name)
         for name in sorted(_CACHING)
     }
-    ours = _CACHING | _OVERRULING
-    return [header for header in headers if header[0].lower() not in ours] + _headers(known, depends)
+    return [header for header in headers if header[0].lower() not in _OURS] + _headers(known, depends)
 
 
 _CACHING: Final = frozenset({b"cache-control", b"vary"})
-_OVERRULING: Final = frozenset(name.encode("ascii") for name in OVERRULING)
-_SPELLED: Final = _CACHING | _OVERRULING | {b"Cache-Control", b"Vary"}
-"""The specification wants lower case; Django does not keep it."""
+_OURS: Final = _CACHING.union(name.encode("ascii") for name in OVERRULING)
 _ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
 """For a response that says nothing of these, by what it depends on."""
 _LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})

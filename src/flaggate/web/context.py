@@ -107,7 +107,7 @@ class Draft(Context):
         self._put(name, value)
 
     def _put(self, name: str, value: Any) -> None:
-        if name == "staff" and value not in (True, False, None):
+        if name == "staff" and value is not None and not isinstance(value, bool):
             self._request.site.gate.say_once(f"staff={value!r} of who asks is not True, and so not staff", "staff")
         try:
             put(self, name, value)
@@ -135,6 +135,9 @@ class RequestContext(Draft):
                     value = value()
                 except Exception as error:
                     raise FlaggateError(f"{name!r} of who asks could not be told: {told(error)}") from error
+                if isinstance(value, Coroutine):
+                    value.close()
+                    raise FlaggateError(f"{name!r} of who asks is a coroutine; await it before, and give what it gave")
             self._put(name, value)
         elif name == "ip":
             put(self, name, self._request.address())

@@ -21,6 +21,7 @@ from flaggate.web.context import Draft, Given, told, words_of
 from flaggate.web.routes import Routes, Table
 
 if TYPE_CHECKING:
+    from flaggate.runtime.snapshot import Snapshot
     from flaggate.web.geo import Geo
     from flaggate.web.visitor import Visitors
 
@@ -154,14 +155,16 @@ class RequestVisit(Visit):
     site: Site
     asker: Any
     """What the app's own function is given."""
-    _reads: type[Request]
     _request: Request | None = None
     _failure: str | None = None
     """What the app's own function raised: it is not called again."""
     depends = Depends.NOTHING
     """On what of the request the response depends, by the flags that went into it so far."""
+    has_sent_headers = False
     is_started = False
     """Whether the response was begun."""
+    is_sending = False
+    """Whether its first part is on its way, at the pace of a client that may be slow."""
     ended: float | None = None
     """When the response's body was complete, by perf_counter()."""
     is_stream = False
@@ -182,7 +185,7 @@ class RequestVisit(Visit):
         make = site.context
         request = self._request
         if request is None:
-            request = self._request = self._reads(site, self.asker)
+            request = self._request = self._read()
         try:
             given = None if make is None else make(self.asker)
             self._context = context = Draft(request, **(given if type(given) is dict else words_of(given)))
@@ -190,6 +193,10 @@ class RequestVisit(Visit):
             self._failure = f"who asks could not be told: {told(error)}"
             raise FlaggateError(self._failure) from error
         return context
+
+    @abstractmethod
+    def _read(self) -> Request:
+        """The request, as flaggate reads it."""
 
     def identify(self, **changes: Any) -> None:
         """As `Visit.identify`; without changes the app's function is asked again who it is."""
@@ -216,35 +223,31 @@ class RequestVisit(Visit):
 
     def waits(self) -> bool:
         """Whether a client waits for the response to start."""
-        return not (self.is_started or self.is_gone)
+        return not (self.is_started or self.is_sending or self.is_gone)
 
     def _ask(self, name: str) -> Decision:
         answers = self._answers
         if not answers and not self.is_counted:
-            if self.is_started or self.is_ended:
-                self._ask_late(name)
-            else:
+            if not (self.is_started or self.is_ended):
                 self._gate.meter.enter(self)  # from here on it is known if it hangs
+            elif not self.is_ended:
+                self.is_stream = True  # the answer is on its way: how long that took says nothing
         if self._earlier is not None or self._seen is not None or self.is_ended:
             return super()._ask(name)
-        decision = answers[name] = self._decided(name)  # most of them; as Visit does
+        decision = answers[name] = self._decided(name, self.snapshot)  # most of them; as Visit does
         return decision
 
-    def _ask_late(self, name: str) -> None:
-        if not self.is_ended:
-            self.is_stream = True  # the answer is on its way: how long that took says nothing
-            self._gate.say_once(
-                f"flag {name!r} is first asked after the headers were sent: caches are told nothing of it"
-            )
-
-    def _decided(self, name: str) -> Decision:
+    def _decided(self, name: str, snapshot: Snapshot) -> Decision:
         self.is_asked = True
-        snapshot = self.snapshot
         entry = snapshot.entries.get(name)
         if entry is None or not (reads := entry.compiled.reads):
             return self._gate.decided(snapshot, name, NOBODY)  # whoever asks
         if (depends := DEPENDS_ON[reads]) > self.depends:
             self.depends = depends
+            if self.has_sent_headers and not self.is_ended:
+                self._gate.say_once(
+                    f"flag {name!r} is asked after the headers were sent: caches are told nothing of it"
+                )
         try:
             context = self._context or self._made_context()
         except FlaggateError as error:  # off when in doubt, and the request goes on
@@ -262,6 +265,10 @@ class RequestVisit(Visit):
             )
         if self._request is None or self._request.new_visitor is None:
             return decision
+        if self.has_sent_headers and not self.is_ended:
+            self._gate.say_once(
+                f"flag {decision.flag!r} is asked after the headers were sent: its visitor has no cookie"
+            )
         return _without_arm(decision)
 
     # --- the response -----------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     from _typeshed import OptExcInfo
 
     from flaggate.runtime.gate import Gate
+    from flaggate.runtime.visit import Visit
 
-__all__ = ["SITE", "FlaggateMiddleware"]
+__all__ = ["SITE", "FlaggateMiddleware", "WsgiRequest", "WsgiVisit"]
 
 SITE: Final = "flaggate.site"
 """The environ's key for the site that serves it."""
@@ -65,22 +67,25 @@ class FlaggateMiddleware:
             visit = site.gate.current.get()
             if not isinstance(visit, RequestVisit):
                 return self.app(environ, start_response)
-            visit.hand_over(site)
+            if isinstance(visit, WsgiVisit):  # another one is given an ASGI scope to say who asks
+                visit.hand_over(site)
             return (self._routed(visit, environ) if site.routes else self.app)(environ, start_response)
         environ[SITE] = site
+        within = site.gate.current.get()
+        if within is not None and _is_mounted(within):
+            return (self._routed(within, environ) if site.routes else self.app)(environ, start_response)
         visit = WsgiVisit(site, environ, start_response)
         token = site.gate.current.set(visit)
         try:
             app = self._routed(visit, environ) if site.routes else self.app
-            body = app(environ, visit.start)
+            return visit.follow(app(environ, visit.start))
         except BaseException as error:
             visit.end(error)
             raise
         finally:
             site.gate.current.reset(token)
-        return visit.follow(body)
 
-    def _routed(self, visit: RequestVisit, environ: WSGIEnvironment) -> WSGIApplication:
+    def _routed(self, visit: Visit, environ: WSGIEnvironment) -> WSGIApplication:
         """The app that serves a path: another one, or this one with another path, where a flag gates it."""
         path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")  # PEP 3333
         gated = self.site.routes.match(path or "/")
@@ -92,7 +97,12 @@ class FlaggateMiddleware:
         return self.app
 
 
-class _WsgiRequest(Request):
+def _is_mounted(within: Visit) -> bool:
+    """Whether this is a part of the visit of an ASGI app, which has said who asks."""
+    return isinstance(within, RequestVisit) and not (within.is_ended or isinstance(within, WsgiVisit))
+
+
+class WsgiRequest(Request):
     """A request by its environ."""
 
     def peer(self) -> str | None:
@@ -113,7 +123,6 @@ class _WsgiRequest(Request):
 class WsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end."""
 
-    _reads = _WsgiRequest
     _headers: Sequence[tuple[str, str]] = ()
     _held: tuple[str, list[tuple[str, str]], OptExcInfo | None] | None = None
     """What the app has started its response with, until the server needs to know."""
@@ -131,6 +140,9 @@ class WsgiVisit(RequestVisit):
 
     _write: Callable[[bytes], object] | None = None
 
+    def _read(self) -> Request:
+        return WsgiRequest(self.site, self.asker)
+
     def is_head(self) -> bool:
         """Whether there is no body to be taken."""
         return self.status in (204, 304) or bool(self.asker.get("REQUEST_METHOD") == "HEAD")
@@ -142,13 +154,13 @@ class WsgiVisit(RequestVisit):
         exc_info: OptExcInfo | None = None,
         /,
     ) -> Callable[[bytes], object]:
-        """What the app calls for start_response. It is passed on with the first part of the body, in time for what is
-        asked on the way to that: PEP 3333 lets no server send the headers before."""
+        """What the app calls for start_response. If the body's length is not known, it is passed on with its first part,
+        in time for what is asked on the way to that: PEP 3333 lets no server send the headers before."""
         if self._held is not None and exc_info is None:
             self.send_start()  # a second time: it is for the server to complain
         self.status = int(status[:3])
         self._held = status, headers, exc_info
-        if self._write is not None:
+        if self._write is not None or _has_length(headers):
             self.send_start()
         return self._write_first
 
@@ -157,6 +169,7 @@ class WsgiVisit(RequestVisit):
         if self._held is None:
             return
         (status, headers, exc_info), self._held = self._held, None
+        self.has_sent_headers = True
         self._headers = headers = self._with_headers(headers) if self.is_asked else headers
         # Without exc_info as many servers and apps have it: with two arguments.
         if exc_info:
@@ -164,16 +177,25 @@ class WsgiVisit(RequestVisit):
         else:
             self._write = self._start_response(status, headers)
 
+    def is_start_held(self) -> bool:
+        """Whether the server has not been told yet that the response starts."""
+        return self._held is not None
+
     def _write_first(self, data: bytes) -> object:
         self.send_start()
         assert self._write is not None  # send_start made it, the first time
-        written = self._write(data)
+        self.is_sending = True
+        try:
+            written = self._write(data)
+        except OSError:
+            self.leave()
+            raise
         self.is_started = True
         return written
 
     def has_length(self) -> bool:
         """Whether the response says how long it is; known once it was started."""
-        return any(name.lower() == "content-length" for name, _ in self._headers)
+        return _has_length(self._headers)
 
     def _with_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """With what the response says to caches, and the visitor's cookie."""
@@ -192,9 +214,12 @@ class WsgiVisit(RequestVisit):
 
     def follow(self, body: Iterable[bytes]) -> Iterable[bytes]:
         """The body, so that its end is seen."""
-        if isinstance(body, (list, tuple)):
+        if type(body) is list or type(body) is tuple:  # none that has a close()
             self.send_start()
-            return _SizedBody(self, body) if self.is_asked else body
+            if self.is_asked:
+                return _SizedBody(self, body)
+            self.is_started = self.is_ended = True
+            return body
         wrapper = self.asker.get("wsgi.file_wrapper")
         if isinstance(wrapper, type) and isinstance(body, wrapper):
             self.send_start()
@@ -202,6 +227,13 @@ class WsgiVisit(RequestVisit):
             self.end(None)
             return body  # the server sends the file by itself, and only if it is handed over as it is
         return _Body(self, body)
+
+
+def _has_length(headers: Sequence[tuple[str, str]]) -> bool:
+    for name, _ in headers:  # noqa: SIM110  # any() takes twice the time
+        if len(name) == 14 and name.lower() == "content-length":
+            return True
+    return False
 
 
 def _headers(known: Mapping[str, str], depends: Depends) -> list[tuple[str, str]]:
@@ -232,9 +264,14 @@ class _Body:
         visit, parts = self._visit, self._within(iter, self._body)
         while True:
             part = self._within(next, parts, None)
-            visit.send_start()
+            if visit.is_start_held():
+                self._within(visit.send_start)
             if part is None:
                 break
+            if not part:  # nothing to send: servers keep the headers back
+                yield part
+                continue
+            visit.is_sending = True
             yield part
             visit.is_started = True  # the server came back for more: it has sent this
         visit.is_started = visit.status > 0  # also without a part
@@ -247,7 +284,10 @@ class _Body:
         if close is not None:
             self._within(close)
         # Of a body that was taken whole nothing is left to be counted.
-        if visit.is_head():
+        refused = sys.exc_info()[1]
+        if isinstance(refused, (ValueError, TypeError, AssertionError)):  # by the server: a header that is none
+            visit.is_started = False
+        elif visit.is_head():
             visit.is_started = visit.status > 0
         else:
             visit.is_gone = True
@@ -277,6 +317,7 @@ class _SizedBody(_Body):
     _body: Sequence[bytes]
 
     def __iter__(self) -> Iterator[bytes]:
+        self._visit.is_sending = True
         for part in self._body:  # nothing of it is the app's own code
             yield part
             self._visit.is_started = True
