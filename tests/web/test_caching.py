@@ -191,3 +191,9 @@ def test_64_kilobytes_of_anything_are_read_in_time(part: str) -> None:
     for known in (text, f'"{text}', f'{text}"', f"{text}="):
         assert "private" in cache_control(known)
     assert "Cookie" in vary(text, Depends.VISITOR)
+
+
+def test_however_many_sets_of_attributes_there_are_each_is_told_right_and_few_are_kept() -> None:
+    for number in range(1100):
+        assert DEPENDS_ON[frozenset({f"own-{number}"})] is Depends.IDENTITY
+    assert len(DEPENDS_ON) <= 1000
