@@ -174,7 +174,7 @@ class Request(Visit):
 gate = Gate.open(sys.argv[1], background=False, hang_seconds=0.0)
 with Request(gate, gate.begun(), ADA) as visit:
     visit.is_on("banner")
-    gate.meter.enter(visit)
+    gate.meter.waiting[visit] = visit
     reap(fork(gate.keep))
     gate.keep()
 """

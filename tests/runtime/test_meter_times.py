@@ -202,7 +202,7 @@ class Request(Visit):
     def __enter__(self) -> Request:
         super().__enter__()
         self.is_on("banner")
-        self.meter.enter(self)
+        self.meter.waiting[self] = self
         return self
 
     def waits(self) -> bool:
@@ -270,7 +270,7 @@ def test_a_request_that_ended_does_not_hang(open_gate: OpenGate) -> None:
         pass
     left = Request(gate)
     left.begun = 0.0
-    gate.meter.enter(left)
+    gate.meter.waiting[left] = left
     gate.meter.leave(left)
     gate.keep()
     assert seen(gate) == {("banner", 0, 0, "on"): (1, 0)}

@@ -396,3 +396,18 @@ def test_the_apps_headers_are_never_changed(gate: Gate) -> None:
     assert headers == [("Cache-Control", "public"), PLAIN]
     for answer in answers:
         assert answer.headers == [PLAIN, ("Cache-Control", "private"), ("Vary", "Cookie, Authorization")]
+
+
+def test_however_many_status_lines_there_are_each_is_read_right(gate: Gate) -> None:
+    for number in range(1100):
+        status = 200 if number % 2 else 503
+
+        def app(
+            _environ: WSGIEnvironment, start_response: StartResponse, line: str = f"{status} {number}"
+        ) -> list[bytes]:
+            gate.is_on("banner")
+            start_response(line, [])
+            return []
+
+        ask_wsgi(FlaggateMiddleware(app, gate))
+    assert seen(gate) == {BANNER: (1100, 550)}

@@ -109,7 +109,8 @@ class Meter:
         """By the id() of the snapshot."""
         self._latest: _Cells | None = None
         """Those of the snapshot that was counted last."""
-        self._open: dict[Asked, Waits] = {}
+        self.waiting: dict[Asked, Waits] = {}
+        """Requests from their first question on, in case one hangs; each puts itself here."""
         self._flush_lock = threading.Lock()
         self._sums: _Sums = {}
         """Added up, to be handed over."""
@@ -120,19 +121,15 @@ class Meter:
 
     # --- counting ---------------------------------------------------------------------------
 
-    def enter(self, visit: Waits) -> None:
-        """Know of a request from its first question on, in case it hangs."""
-        self._open[visit] = visit
-
     def leave(self, visit: Waits) -> None:
         """It has ended, and is not to be counted."""
-        self._open.pop(visit, None)
+        self.waiting.pop(visit, None)
 
     def count(self, visit: Asked, is_error: bool, milliseconds: float | None, requests: int = 1) -> None:
         """Count a request that ended, unless it was counted as hanging; without a time the histogram has none of it."""
         self._lock.acquire()  # `with` takes twice the time
         try:
-            self._open.pop(visit, None)
+            self.waiting.pop(visit, None)
             if visit.is_counted:
                 return
             visit.is_counted = True
@@ -158,7 +155,7 @@ class Meter:
     def look_for_hangs(self) -> bool:
         """Count the requests as errors whose response has not started for so long. Returns whether there were any."""
         now, found = perf_counter(), False
-        for visit in list(self._open.values()):
+        for visit in list(self.waiting.values()):
             if now - visit.begun < self._hang_seconds:
                 continue
             if visit.waits():

@@ -87,9 +87,7 @@ class FlaggateMiddleware:
         if gate.ready is None:
             await _begin(gate)  # the first request, of a server without lifespan
         scope[SITE] = site
-        visit = AsgiVisit(site, scope, receive, send)
-        if kind == "websocket":
-            visit.is_websocket = visit.is_started = visit.is_stream = True
+        visit = (AsgiVisit if kind == "http" else _WebSocketVisit)(site, scope, receive, send)
         token = gate.current.set(visit)
         try:
             app = self._routed(visit, scope) if site.routes else self.app
@@ -167,7 +165,6 @@ class AsgiRequest(Request):
 class AsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end, and the client leave."""
 
-    is_websocket = False
     is_over = False
     """Whether the other end of the WebSocket has gone: frameworks raise then, and nothing failed."""
     _start: Mapping[str, Any] = MappingProxyType({})
@@ -187,15 +184,6 @@ class AsgiVisit(RequestVisit):
     def _read(self) -> Request:
         return AsgiRequest(self.site, self.asker)
 
-    def is_nobodys_failure(self, error: BaseException) -> bool:
-        if type(error).__name__ == "Cancelled":  # trio's
-            return True
-        asyncio = sys.modules.get("asyncio")
-        if asyncio is not None and isinstance(error, asyncio.CancelledError) and is_on_event_loop():
-            task = asyncio.current_task()
-            return task is None or task.cancelling() > 0  # else something that it waited for was cancelled
-        return super().is_nobodys_failure(error)
-
     async def receive(self) -> Message:
         message = await self._receive()
         kind = message["type"]
@@ -209,8 +197,6 @@ class AsgiVisit(RequestVisit):
     def send(self, message: Message) -> Awaitable[None]:
         # Where nothing was asked there is nothing to be counted, so far.
         if message["type"] != "http.response.start":
-            if self.is_websocket and self.is_asked:
-                message = self._answered(message)
             return self._send_and_see(message) if self.is_asked else self._send(message)
         self.status = message["status"]
         self.has_sent_headers = True
@@ -241,22 +227,10 @@ class AsgiVisit(RequestVisit):
         try:
             await self._send(message)
         except OSError:  # the specification's word for a client that left
-            if self.is_websocket:
-                self.is_over = True
-            else:
-                self.leave()
+            self.leave()
             raise
         if is_last:
             self.ended = perf_counter()
-
-    def _answered(self, message: Message) -> Message:
-        """A WebSocket's handshake: refused with a response, or accepted."""
-        if message["type"] == "websocket.http.response.start":
-            self.status = message["status"]
-            return self._with_headers(message)
-        if message["type"] == "websocket.accept" and (cookie := self.new_cookie()) is not None:
-            return {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode("ascii"))]}
-        return message
 
     def _with_headers(self, message: Message) -> Message:
         """With what the response says to caches, and the visitor's cookie."""
@@ -270,9 +244,33 @@ class AsgiVisit(RequestVisit):
                 break
         else:
             headers += _ALONE[depends]
-        if self._request is not None and (cookie := self.new_cookie()) is not None:
+        request = self._request
+        if request is not None and request.new_visitor is not None and (cookie := self.new_cookie()) is not None:
             headers.append((b"set-cookie", cookie.encode("ascii")))
-        return {**message, "headers": headers}  # a copy: the app may send the same message to the next one
+        message = dict(message)  # a copy: the app may send the same message to the next one
+        message["headers"] = headers
+        return message
+
+
+class _WebSocketVisit(AsgiVisit):
+    """It is counted without a time, and does not hang."""
+
+    is_started = is_stream = True
+
+    def send(self, message: Message) -> Awaitable[None]:
+        return self._answer(message) if self.is_asked else self._send(message)
+
+    async def _answer(self, message: Message) -> None:
+        if message["type"] == "websocket.http.response.start":  # a handshake that is refused
+            self.status = message["status"]
+            message = self._with_headers(message)
+        elif message["type"] == "websocket.accept" and (cookie := self.new_cookie()) is not None:
+            message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode("ascii"))]}
+        try:
+            await self._send(message)
+        except OSError:  # the specification's word for a client that left
+            self.is_over = True
+            raise
 
 
 def _headers(known: Mapping[bytes, str], depends: Depends) -> list[tuple[bytes, bytes]]:

@@ -94,9 +94,10 @@ class Draft(Context):
                 self.country = country
             elif country is not _WAITS:
                 self._take("country", country)
-        for name in others:
-            if name not in _SLOTS:
-                raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
+        if others:
+            for name in others:
+                if name not in _SLOTS:
+                    raise TypeError(f"{name!r} is no word of Context; allowed: {', '.join(_SLOTS)}")
         self.__class__ = RequestContext  # of the same layout
 
     def _take(self, name: str, value: Any) -> None:

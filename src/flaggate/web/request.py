@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -14,6 +15,7 @@ from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError, SettingError
 from flaggate.runtime.gate import Gate
+from flaggate.runtime.process import is_on_event_loop
 from flaggate.runtime.visit import Visit
 from flaggate.web.caching import DEPENDS_ON, Depends
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
@@ -229,7 +231,7 @@ class RequestVisit(Visit):
         answers = self._answers
         if not answers and not self.is_counted:
             if not (self.is_started or self.is_ended):
-                self._gate.meter.enter(self)  # from here on it is known if it hangs
+                self._gate.meter.waiting[self] = self  # from here on it is known if it hangs
             elif not self.is_ended:
                 self.is_stream = True  # the answer is on its way: how long that took says nothing
         if self._earlier is not None or self._seen is not None or self.is_ended:
@@ -308,7 +310,15 @@ class RequestVisit(Visit):
         """Whether this ends a request from outside: nobody waits for it any more."""
         if isinstance(error, SystemExit):
             return not error.code  # a worker that is to end; one whose time is up ends with another code
-        return isinstance(error, (GeneratorExit, KeyboardInterrupt)) or type(error).__name__ == "GreenletExit"
+        asyncio = sys.modules.get("asyncio")
+        if asyncio is not None and isinstance(error, asyncio.CancelledError) and is_on_event_loop():
+            task = asyncio.current_task()
+            return task is None or task.cancelling() > 0  # else something that it waited for was cancelled
+        # Of libraries that need not be there: trio and greenlet.
+        return isinstance(error, (GeneratorExit, KeyboardInterrupt)) or type(error).__name__ in _ENDED_FROM_OUTSIDE
+
+
+_ENDED_FROM_OUTSIDE: Final = frozenset({"Cancelled", "GreenletExit"})
 
 
 @lru_cache(1024)

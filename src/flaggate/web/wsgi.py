@@ -62,20 +62,13 @@ class FlaggateMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         site = self.site
-        outer = environ.get(SITE)
-        if outer is not None and outer.gate is site.gate:  # wrapped twice: one visit
-            visit = site.gate.current.get()
-            if not isinstance(visit, RequestVisit):
-                return self.app(environ, start_response)
-            if isinstance(visit, WsgiVisit):  # another one is given an ASGI scope to say who asks
-                visit.hand_over(site)
-            return (self._routed(visit, environ) if site.routes else self.app)(environ, start_response)
+        current = site.gate.current
+        within = current.get()
+        if within is not None and self._is_part_of(within, environ):
+            return self._continue(within, environ, start_response)
         environ[SITE] = site
-        within = site.gate.current.get()
-        if within is not None and _is_mounted(within):
-            return (self._routed(within, environ) if site.routes else self.app)(environ, start_response)
         visit = WsgiVisit(site, environ, start_response)
-        token = site.gate.current.set(visit)
+        token = current.set(visit)
         try:
             app = self._routed(visit, environ) if site.routes else self.app
             return visit.follow(app(environ, visit.start))
@@ -83,7 +76,22 @@ class FlaggateMiddleware:
             visit.end(error)
             raise
         finally:
-            site.gate.current.reset(token)
+            current.reset(token)
+
+    def _is_part_of(self, within: Visit, environ: WSGIEnvironment) -> bool:
+        """Whether this request is in a visit of the gate already: wrapped twice, or mounted in an ASGI app."""
+        outer = environ.get(SITE)
+        if outer is not None and outer.gate is self.site.gate:
+            return True
+        return isinstance(within, RequestVisit) and not (within.is_ended or isinstance(within, WsgiVisit))
+
+    def _continue(self, visit: Visit, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        environ[SITE] = self.site
+        if not isinstance(visit, RequestVisit):  # a job's, in between
+            return self.app(environ, start_response)
+        if isinstance(visit, WsgiVisit):  # another one has said who asks, of an ASGI scope
+            visit.hand_over(self.site)
+        return (self._routed(visit, environ) if self.site.routes else self.app)(environ, start_response)
 
     def _routed(self, visit: Visit, environ: WSGIEnvironment) -> WSGIApplication:
         """The app that serves a path: another one, or this one with another path, where a flag gates it."""
@@ -95,11 +103,6 @@ class FlaggateMiddleware:
             return _not_found
         environ["PATH_INFO"] = gated.otherwise.encode("utf-8").decode("latin-1")
         return self.app
-
-
-def _is_mounted(within: Visit) -> bool:
-    """Whether this is a part of the visit of an ASGI app, which has said who asks."""
-    return isinstance(within, RequestVisit) and not (within.is_ended or isinstance(within, WsgiVisit))
 
 
 class WsgiRequest(Request):
@@ -123,7 +126,8 @@ class WsgiRequest(Request):
 class WsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end."""
 
-    _headers: Sequence[tuple[str, str]] = ()
+    is_sized = False
+    """Whether the response says how long it is."""
     _held: tuple[str, list[tuple[str, str]], OptExcInfo | None] | None = None
     """What the app has started its response with, until the server needs to know."""
 
@@ -158,19 +162,28 @@ class WsgiVisit(RequestVisit):
         in time for what is asked on the way to that: PEP 3333 lets no server send the headers before."""
         if self._held is not None and exc_info is None:
             self.send_start()  # a second time: it is for the server to complain
-        self.status = int(status[:3])
-        self._held = status, headers, exc_info
-        if self._write is not None or _has_length(headers):
-            self.send_start()
+        self.status = _STATUS[status]
+        self.is_sized = False
+        for name, _ in headers:
+            if len(name) == 14 and name.lower() == "content-length":
+                self.is_sized = True
+        if self.is_sized or self._write is not None:
+            self._held = None
+            self._send_start(status, headers, exc_info)
+        else:
+            self._held = status, headers, exc_info
         return self._write_first
 
     def send_start(self) -> None:
         """Tell the server, once."""
-        if self._held is None:
-            return
-        (status, headers, exc_info), self._held = self._held, None
+        if self._held is not None:
+            held, self._held = self._held, None
+            self._send_start(*held)
+
+    def _send_start(self, status: str, headers: list[tuple[str, str]], exc_info: OptExcInfo | None) -> None:
         self.has_sent_headers = True
-        self._headers = headers = self._with_headers(headers) if self.is_asked else headers
+        if self.is_asked:
+            headers = self._with_headers(headers)
         # Without exc_info as many servers and apps have it: with two arguments.
         if exc_info:
             self._write = self._start_response(status, headers, exc_info)
@@ -193,10 +206,6 @@ class WsgiVisit(RequestVisit):
         self.is_started = True
         return written
 
-    def has_length(self) -> bool:
-        """Whether the response says how long it is; known once it was started."""
-        return _has_length(self._headers)
-
     def _with_headers(self, headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
         """With what the response says to caches, and the visitor's cookie."""
         depends = self.depends
@@ -208,7 +217,8 @@ class WsgiVisit(RequestVisit):
                 break
         else:
             headers = [*headers, *_ALONE[depends]]
-        if self._request is not None and (cookie := self.new_cookie()) is not None:
+        request = self._request
+        if request is not None and request.new_visitor is not None and (cookie := self.new_cookie()) is not None:
             headers.append(("Set-Cookie", cookie))
         return headers
 
@@ -229,11 +239,18 @@ class WsgiVisit(RequestVisit):
         return _Body(self, body)
 
 
-def _has_length(headers: Sequence[tuple[str, str]]) -> bool:
-    for name, _ in headers:  # noqa: SIM110  # any() takes twice the time
-        if len(name) == 14 and name.lower() == "content-length":
-            return True
-    return False
+class _Statuses(dict[str, int]):
+    """Read once each, of which apps have few."""
+
+    def __missing__(self, line: str) -> int:
+        status = int(line[:3])
+        if len(self) < _MOST_STATUSES:
+            self[line] = status
+        return status
+
+
+_MOST_STATUSES: Final = 1000
+_STATUS: Final = _Statuses()
 
 
 def _headers(known: Mapping[str, str], depends: Depends) -> list[tuple[str, str]]:
@@ -307,7 +324,7 @@ class _Body:
             current.reset(token)
 
     def _end(self, error: BaseException | None) -> None:
-        self._visit.is_stream = not self._visit.has_length()  # an app that is a generator starts with its first part
+        self._visit.is_stream = not self._visit.is_sized  # an app that is a generator starts with its first part
         self._visit.end(error)
 
 
