@@ -119,6 +119,17 @@ def test_a_file_that_the_server_sends_by_itself_is_handed_over_as_it_is(gate: Ga
 
 # --- WebSockets -----------------------------------------------------------------------------
 
+def test_what_else_a_response_sends_is_passed_on(gate: Gate) -> None:
+    """Hints before it, trailers after it (ASGI's extensions)."""
+    hint: Message = {"type": "http.response.push", "path": "/style.css", "headers": []}
+    trailers: Message = {"type": "http.response.trailers", "headers": [(b"digest", b"x")]}
+    exchange = Exchange().run(asking(gate, sends(hint, start(), body(), trailers)))
+    assert [message["type"] for message in exchange.sent] == [
+        "http.response.push", "http.response.start", "http.response.body", "http.response.trailers",
+    ]  # fmt: skip
+    assert counted(gate) == (1, 0, 1)
+
+
 ACCEPT = {"type": "websocket.accept"}
 
 
