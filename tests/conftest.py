@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["flaggate.testing.plugin"]  # see pyproject.toml
+
 IS_CI = "CI" in os.environ
 
 # In CI the same examples every time: what is red there is red for a reason in the change.

@@ -114,3 +114,18 @@ def test_apply_json(terminal: Terminal) -> None:
     assert found["dry_run"]
     assert found["new_store"] == os.environ["FLAGGATE_STORE"]
     assert [change["name"] for change in found["changes"]] == ["new-invoicing"]
+
+
+def test_a_dry_run_makes_no_store_and_does_not_take_another_file_for_one(terminal: Terminal) -> None:
+    assert terminal("apply", str(SEED), "--dry-run") == "+ flag new-invoicing\ndry run: nothing was changed\n"
+    assert list(Path().glob("*.db*")) == []
+    Path("other.db").write_text("a letter")
+    terminal("apply", str(SEED), "--dry-run", "--store", "sqlite:///other.db", code=3)
+    assert "other.db" in terminal.err
+
+
+def test_apply_says_what_seems_misspelt(terminal: Terminal, write: Callable[[str], str]) -> None:
+    """Whom nobody denies has it."""
+    terminal("apply", write(SWITCH + 'deny = { acount = "acme" }\n'))
+    assert "flags.dark-mode.deny.acount: " in terminal.err
+    assert 'did you mean "account"?' in terminal.err

@@ -62,6 +62,7 @@ def test_a_switch(terminal: Terminal, write: Callable[[str], str]) -> None:
 def test_owner(applied: Terminal) -> None:
     applied("start", "new-invoicing", "--as", "stranger@example.com", code=1)
     assert "nobody answers for it" in applied.err
+    assert "--as says who starts it" in applied.err
     applied("owner", "accept", "new-invoicing")
     out = applied("owner", "set", "new-invoicing", "next@example.com", "--deputy", "d1@example.com", "--deputy", "d2")
     assert f"next@example.com has to accept: flaggate owner accept new-invoicing; {OWNER} answers until then" in out

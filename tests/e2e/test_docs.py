@@ -18,6 +18,8 @@ from tests.runtime.scenes import until
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILES = {"flask.md", "starlette.md", "testing.md"}
+"""Pages whose blocks of Python are one file, with a test of its own."""
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -141,13 +143,104 @@ def test_the_flask_page_from_top_to_bottom(tmp_path: Path) -> None:
     assert "the overhauled page" not in shell("python served.py", tmp_path)
 
 
+def test_the_page_on_tests_from_top_to_bottom(tmp_path: Path) -> None:
+    """Its blocks of Python are one file of tests; the first is enough."""
+    page = ROOT / "docs" / "testing.md"
+    first, *others = blocks(page, "python")
+    (tmp_path / "test_invoices.py").write_text(first)
+    assert len(first.splitlines()) <= 10
+    assert "1 passed" in shell("python -m pytest -q test_invoices.py", tmp_path)
+    assert not (tmp_path / "flags.db").exists()
+
+    (tmp_path / "test_invoices.py").write_text("\n\n".join([first, *others]))
+    (tmp_path / "flags.toml").write_text("\n".join(blocks(page, "toml")))
+    tests = sum(text.count("def test_") for text in blocks(page, "python"))
+    assert f"{tests + 1} passed" in shell("python -m pytest -q test_invoices.py", tmp_path), "one runs twice"
+
+
+@contextmanager
+def uvicorn_run(command: str, folder: Path) -> Iterator[str]:
+    """The command in the folder, on a free port. Gives its URL."""
+    words = [sys.executable, "-m", *command.split(), "--port", "0"]
+    with subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield next(found.group() for line in process.stdout if (found := re.search(r"http://127[.\d]+:\d+", line)))
+        finally:
+            process.kill()
+
+
+STARLETTE_SERVED = """
+from starlette.testclient import TestClient
+from app import app
+
+client = TestClient(app, follow_redirects=False)
+gone = client.get("/export"), client.get("/v2/invoice")
+print(client.get("/invoice").text, client.get("/invoices").headers["location"], *(page.status_code for page in gone))
+print(client.get("/").text, repr(client.get("/nav").text), client.post("/sign-in/ada").text)
+print(client.get("/invoice").text, client.get("/invoices").text, client.post("/invoices").text)
+print(client.get("/export").text, client.get("/v2/invoice").text, client.get("/nav").text)
+print(client.get("/").text)
+with client.websocket_connect("/v2/hello") as websocket:
+    print(websocket.receive_text())
+"""
+
+STARLETTE_ANSWERED = """\
+the old page /invoice 404 404
+False, because: no_match '' True
+the overhauled page all invoices made
+an overhauled export the overhauled page <a href="/invoices">Invoices</a>
+True, because: on
+hello
+"""
+
+FASTAPI_SERVED = """
+from fastapi.testclient import TestClient
+from api import app
+
+client = TestClient(app)
+for _ in range(2):
+    print(client.get("/invoice").json(), client.get("/v2/invoices/7").json(), client.get("/invoices/7/summary").json())
+    print(client.post("/sign-in/ada").json())
+"""
+
+FASTAPI_ANSWERED = """\
+the old page {'detail': 'Not Found'} the old summary of 7
+True
+the overhauled page {'number': 7} the overhauled summary of 7
+True
+"""
+
+
+def test_the_starlette_page_from_top_to_bottom(tmp_path: Path) -> None:
+    """Its blocks of Python are two files, one for each framework; of either the first block is an app."""
+    page = ROOT / "docs" / "starlette.md"
+    every = blocks(page, "python")
+    at = next(number for number, block in enumerate(every) if "FastAPI()" in block)
+    apply, turn_on, serve = (text[2:] for block in blocks(page, "console") for text in block.splitlines())
+    (tmp_path / "flags.toml").write_text("\n".join(blocks(page, "toml")))
+    (tmp_path / "served_app.py").write_text(STARLETTE_SERVED)
+    (tmp_path / "served_api.py").write_text(FASTAPI_SERVED)
+    shell(apply, tmp_path)
+    shell(turn_on, tmp_path)
+
+    for name, first, *others in (("app", *every[:at]), ("api", *every[at:])):
+        (tmp_path / f"{name}.py").write_text(first)
+        with uvicorn_run(serve.replace("app:", f"{name}:"), tmp_path) as url:
+            assert followed(url, "/invoice").strip('"') == "the old page"
+        (tmp_path / f"{name}.py").write_text("\n\n".join([first, *others]))
+        answered = STARLETTE_ANSWERED if name == "app" else FASTAPI_ANSWERED
+        assert shell(f"python served_{name}.py", tmp_path) == answered
+        assert "1 passed" in shell(f"python -m pytest -q {name}.py", tmp_path)
+
+
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_toml_in_the_docs_is_valid(path: Path) -> None:
     for text in blocks(path, "toml"):
         parse(text, source=path.name)
 
 
-@pytest.mark.parametrize("path", [path for path in DOCS if path.name != "flask.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [path for path in DOCS if path.name not in FILES], ids=lambda path: path.name)
 def test_python_in_the_docs_runs(path: Path, tmp_path: Path) -> None:
     for text in blocks(path, "python"):
         (tmp_path / "example.py").write_text(text)

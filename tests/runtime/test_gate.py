@@ -86,7 +86,7 @@ def test_an_unknown_flag_is_off_said_once_and_counted(
     with gate.visit(ADA) as visit:
         assert not visit.is_on("baner")
     assert gate.health().unknown == {"baner": 3}
-    assert errors(caplog) == [f"flag 'baner' is not in {store.url}; it is off"]
+    assert errors(caplog) == [f"flag 'baner' is not in {store.url}; it is off; did you mean 'banner'?"]
     assert str(gate.explain("baner", ADA)) == "there is no flag baner; off"
 
 

@@ -131,6 +131,12 @@ for name in sys.argv[1:]:
     if child == 0:
         status = 1
         try:
+            if name.startswith("flaggate.contrib.django"):  # which Django imports, in a project
+                import django
+                from django.conf import settings
+                apps = "django.contrib.auth", "django.contrib.contenttypes", "flaggate.contrib.django"
+                settings.configure(SECRET_KEY="x", INSTALLED_APPS=apps)
+                django.setup()
             importlib.import_module(name)
             status = 0
         finally:
@@ -165,7 +171,12 @@ def test_the_rooms_import_one_way() -> None:
 
 
 def room_of(module: str) -> str:
-    """The room of a module; who stands at the front door (`flaggate`, `python -m flaggate`) may import any."""
+    """The room of a module; who stands at the front door (`flaggate`, `python -m flaggate`) may import any.
+
+    A command for Django's manage.py is the terminal's, wherever Django looks for it.
+    """
+    if ".management." in module:
+        return "cli"
     room = module.split(".")[1:2]
     return "cli" if room in ([], ["__main__"]) else room[0]
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("flaggate.testing")
+pytest.register_assert_rewrite("flaggate.testing.contract")

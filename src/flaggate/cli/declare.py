@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from flaggate.cli.options import acting, as_json, definitions_file, writing_store
 from flaggate.cli.render import counted, line, print_json, value_words
-from flaggate.flags.advice import advice
+from flaggate.errors import StoreError
+from flaggate.flags.advice import advice, misspelt
 from flaggate.flags.document import json_schema
 from flaggate.rollout.state import Event
 from flaggate.runtime.control import Applied, Control
 from flaggate.runtime.definitions import load
+from flaggate.stores import open_store
 from flaggate.stores.base import Store
 
 __all__ = ["apply", "check", "schema"]
@@ -48,7 +52,9 @@ def schema() -> None:
 @as_json
 def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reason: str | None, is_json: bool) -> None:
     """Apply a file."""
-    loaded = load(file)
+    loaded, url = load(file), store.url
+    if dry_run:
+        store = _as_it_is(store)
     is_new = store.revision() == 0  # nothing was ever written
     applied = Control(store).apply(
         loaded.definitions,
@@ -60,12 +66,26 @@ def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reaso
     )
     if is_json:
         changes = [{"name": e.name, "kind": e.kind, "verb": e.verb, **e.evidence} for e in applied.events]
-        new = {"new_store": store.url} if is_new else {}
+        new = {"new_store": url} if is_new else {}
         print_json({"dry_run": dry_run, "changes": changes, "kept": list(applied.kept)} | new)
         return
-    if is_new:
+    for path, words in misspelt(loaded.definitions.flags):
+        line(f"{file}: {path}: {words}", err=True)
+    if is_new and not dry_run:
         line(f"new store {store.url}")
     _print(applied, dry_run)
+
+
+def _as_it_is(store: Store) -> Store:
+    """The store; an empty one in memory where there is none, which a dry run does not make."""
+    found = open_store(store.url, create=False) if store.url.startswith("sqlite:") else store
+    try:
+        found.revision()
+    except StoreError:
+        if store.directory is None or Path(store.directory.removesuffix(".flaggate")).exists():
+            raise
+        return open_store("memory://")
+    return found
 
 
 def _print(applied: Applied, dry_run: bool) -> None:

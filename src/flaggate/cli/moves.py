@@ -9,7 +9,7 @@ import click
 from flaggate.cli.off import hint, off_here
 from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option
 from flaggate.cli.render import line, print_json, standing, who_has_it
-from flaggate.errors import StoreError, UnknownFlagError
+from flaggate.errors import MoveError, StoreError, UnknownFlagError
 from flaggate.rollout.state import Status, Verb
 from flaggate.runtime.control import Control, Outcome
 from flaggate.runtime.disk import EVERYTHING
@@ -93,6 +93,12 @@ def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is
     except StoreError as error:
         if verb is Verb.KILL:
             error.add_note(hint(store, flag))
+        raise
+    except MoveError as error:
+        if verb is Verb.START and "accept" in error.why:
+            error.add_note(
+                f"You are {actor}: --as says who starts it, {program()} owner accept {flag} --as who answers."
+            )
         raise
     except UnknownFlagError as error:
         if verb is Verb.KILL and flag == EVERYTHING:

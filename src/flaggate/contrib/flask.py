@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 from flask import Blueprint, Flask, abort, current_app, has_request_context, redirect, request
 from flask.views import View
 
-from flaggate.errors import SettingError, StoreError, closest
+from flaggate.errors import SettingError
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit as Flags
 from flaggate.web.request import ContextMaker, RequestVisit
 from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
+from flaggate.web.settings import check_names, opened, renamed, settings_from
 from flaggate.web.wsgi import SITE, FlaggateMiddleware, WsgiVisit
 
 if TYPE_CHECKING:
@@ -34,8 +35,7 @@ __all__ = ["Flags", "feature_required", "flags_from", "gate_of", "init_app"]
 
 _EXTENSION: Final = "flaggate"
 _ASIDE: Final = "flaggate.aside"
-_PREFIX: Final = "FLAGGATE_"
-_OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
+_OWN_KEYS: Final = "SECRET_KEY and SECRET_KEY_FALLBACKS"
 Otherwise: TypeAlias = "str | Callable[..., Any] | None"
 _Gated = TypeVar("_Gated", bound="Callable[..., Any] | Blueprint")
 
@@ -71,14 +71,12 @@ def init_app(
         "proxy_header": proxy_header,
         "secret_keys": secret_keys,
     }
-    _check_names(app.config, [_key(word) for word in ("store", "definitions", *given)])
-    settings, keys = _settings(given, app.config)
-    gate = _opened(app.config) if gate is None else gate
+    check_names(app.config, ["store", "definitions", *given])
+    settings, keys = settings_from(app.config, given, own_keys=_own_keys(app.config), called=_OWN_KEYS)
+    gate = opened(app.config) if gate is None else gate
     who: Any = _signed_in if context is None else context
-    try:
+    with renamed(keys):
         middleware = FlaggateMiddleware(app.wsgi_app, gate, context=who, **settings)
-    except SettingError as error:  # by the name that it was typed with
-        raise SettingError(keys.get(error.setting, error.setting), error.value, error.allowed) from error.__cause__
     middleware.site.context = _in_flask(app, who)  # now that it is known to be one
     app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     app.extensions[_EXTENSION] = middleware
@@ -226,55 +224,12 @@ def _middleware(app: Flask) -> FlaggateMiddleware:
 # --- what init_app is given ---------------------------------------------------------------------
 
 
-def _key(setting: str) -> str:
-    return f"{_PREFIX}{setting.upper()}"
-
-
-def _check_names(config: Mapping[str, Any], known: list[str]) -> None:
-    """What nothing reads is a typing error. Values are not shown: a key may stand there."""
-    for key in config:
-        if not isinstance(key, str) or not key.startswith(_PREFIX) or key in known:
-            continue
-        if key not in _OF_ENVIRONMENT:
-            near = closest(key.removeprefix(_PREFIX), [name.removeprefix(_PREFIX) for name in known])
-            hint = f"; did you mean {_PREFIX}{near}?" if near else ""
-            raise SettingError(key, "no setting of flaggate", f"{', '.join(known)}{hint}")
-        if key not in os.environ:  # else it came along: app.config.from_mapping(os.environ)
-            raise SettingError(key, "does nothing in the config", "in the environment, under this very name")
-
-
-def _settings(given: Mapping[str, Any], config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """What was set, by an argument or in the config; and how the config calls what came from there."""
-    settings = {word: value for word, value in given.items() if value is not None}
-    keys = {word: _key(word) for word in given if word not in settings and config.get(_key(word)) is not None}
-    settings |= {word: config[key] for word, key in keys.items()}
-    if "secret_keys" not in settings and (own := _own_keys(config)):
-        settings["secret_keys"], keys["secret_keys"] = own, "SECRET_KEY and SECRET_KEY_FALLBACKS"
-    return settings, keys
-
-
 def _own_keys(config: Mapping[str, Any]) -> list[str | bytes]:
     """The app's own keys; without any it has no visitors."""
     older = config.get("SECRET_KEY_FALLBACKS") or ()
     if isinstance(older, (str, bytes)) or not isinstance(older, Iterable):  # each letter of a text would be a key
         raise SettingError("SECRET_KEY_FALLBACKS", "(not shown)", "a list of keys")
     return [key for key in (config.get("SECRET_KEY"), *older) if key]
-
-
-def _opened(config: Mapping[str, Any]) -> Gate:
-    """The gate that the config names."""
-    store, allowed = config.get("FLAGGATE_STORE"), "the URL of a store, such as sqlite:///flags.db"
-    if store is None:
-        raise SettingError("FLAGGATE_STORE", "(not set)", f"{allowed}; or give init_app a gate")
-    if not isinstance(store, str):
-        raise SettingError("FLAGGATE_STORE", store, allowed)
-    definitions = config.get("FLAGGATE_DEFINITIONS")
-    if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
-        raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
-    try:
-        return Gate.open(store, definitions=definitions)
-    except StoreError as error:
-        raise SettingError("FLAGGATE_STORE", error.url, allowed) from error
 
 
 def _in_flask(app: Flask, context: ContextMaker[Request]) -> ContextMaker[WSGIEnvironment]:
@@ -292,7 +247,7 @@ def _in_flask(app: Flask, context: ContextMaker[Request]) -> ContextMaker[WSGIEn
             try:
                 around.pop()
             except Exception as error:  # a teardown function that misses what before_request made
-                gate_of(app).say_once(f"a teardown function failed where a route asked a flag: {error!r}")
+                gate_of(app).trouble.say_once(f"a teardown function failed where a route asked a flag: {error!r}")
 
     def who(environ: WSGIEnvironment) -> Any:
         given = within(environ, lambda: context(request))

@@ -9,21 +9,27 @@ from flaggate.flags.audience import ATTRIBUTES, Audience, attributes_of
 from flaggate.flags.canonical import percent
 from flaggate.flags.model import Flag, Stage, guards_judged_in
 
-__all__ = ["advice"]
+__all__ = ["advice", "misspelt"]
 
 _PLACES = frozenset({"city", "city_id", "region", "country", "ip"})
 
 
 def advice(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
     """Pairs of a path and what to think about there."""
+    yield from misspelt(flags)
+    for flag in flags.values():
+        for stage in flag.stages:
+            yield from ((f"flags.{flag.name}.stages.{stage.name}", words) for words in _stage(flag, stage))
+
+
+def misspelt(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
+    """Of these those that let in, or fail to deny, whom nobody meant."""
     for flag in flags.values():
         path = f"flags.{flag.name}"
         yield from _misspelt(f"{path}.deny", flag.deny)
         yield from _misspelt(f"{path}.audience", flag.audience)
         for stage in flag.stages:
-            at = f"{path}.stages.{stage.name}"
-            yield from _misspelt(f"{at}.audience", stage.audience)
-            yield from ((at, words) for words in _stage(flag, stage))
+            yield from _misspelt(f"{path}.stages.{stage.name}.audience", stage.audience)
 
 
 def _stage(flag: Flag, stage: Stage) -> Iterator[str]:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
-from flaggate.errors import FlaggateError
+from flaggate.errors import FlaggateError, UnknownFlagError
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
+from flaggate.runtime.override import is_overriding, look_up_names, overridden
 from flaggate.runtime.process import flush_with_multiprocessing, is_on_event_loop, is_under_test_runner, watch
+from flaggate.runtime.trouble import Trouble, say
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
 
@@ -41,9 +41,6 @@ FLUSH_SECONDS: Final = 2.0
 
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
-
-_MOST_NAMES: Final = 1000
-"""So many names are counted and said, whatever is asked: never a leak."""
 
 
 class Health(NamedTuple):
@@ -83,12 +80,12 @@ class Gate:
         self._upkeep: list[Callable[[], None]] = []
         self._flushed_at = monotonic()
         self._unflushed: str | None = None
-        self._unknown: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
-        self._said: set[str] = set()
+        self.trouble = Trouble()
         self._is_closed = False
         self._made_puller: Puller | None = None
         self._snapshot: Snapshot | None = None
+        self._of_store: Snapshot | None = None
+        """The same without what a test has laid over it."""
         self._is_on: Mapping[str, Callable[[Context], bool]] = {}
         self._decide: Mapping[str, Callable[[Context], Decision]] = {}
         self._keeper: Keeper | None = None
@@ -188,6 +185,9 @@ class Gate:
             context = NOBODY  # whoever asks
         decision = self.decided(snapshot, name, context)
         row = snapshot.rows.get(("flag", name))
+        if row is None and name in snapshot.entries:
+            words = "a test says so" if decision.reason == "override" else "the function of a test failed"
+            return Explanation(decision, (f"override: {words}",))
         if row is None:
             return Explanation(decision, (f"there is no flag {name}",))
         if snapshot.is_off(name):
@@ -207,7 +207,7 @@ class Gate:
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
         problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure) or self._unflushed
-        return Health(revision, is_alive, problem, dict(self._unknown), dict(self._faults))
+        return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
 
     def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
@@ -219,29 +219,15 @@ class Gate:
         except Exception as error:
             is_context = isinstance(context, Context)
             what = repr(error) if is_context else f"it was asked with {context!r}, not with a Context"
-            return self.fault(name, what, error)
+            return self.trouble.fault(name, what, error)
 
     def _unknown_flag(self, name: str) -> Decision:
-        _count(self._unknown, name)
-        if self._snapshot is None or not self._snapshot.revision:
-            self.say_once(f"flag {name!r} is off: nothing was ever seen of {self.store.url}")
-        else:
-            self.say_once(f"flag {name!r} is not in {self.store.url}; it is off")
-        return Decision(name, False, "unknown")
-
-    def fault(self, name: str, what: str, error: Exception) -> Decision:
-        """The decision where deciding failed: off, counted, and said once."""
-        _count(self._faults, name)
-        # One line for each kind of failure: what it says may come from whoever asks, and is not to fill the log.
-        self.say_once(f"flag {name!r} failed and is off: {what}", f"{name}: {type(error).__name__}")
-        return Decision(name, False, "fault")
-
-    def say_once(self, message: str, about: str | None = None) -> None:
-        """Log what an operator should read, the first time that it is about this."""
-        about = about or message
-        if about not in self._said and len(self._said) < _MOST_NAMES:
-            self._said.add(about)
-            _say(message)
+        if is_overriding() and name not in (known := self.begun().entries):  # else the visit began before
+            raise UnknownFlagError(name, known)
+        known, url = self._snapshot, self.store.url
+        is_seen = known is not None and known.revision
+        why = f"is not in {url}; it is off" if is_seen else f"is off: nothing was ever seen of {url}"
+        return self.trouble.unknown_flag(name, f"flag {name!r} {why}", () if known is None else known.entries)
 
     # --- keeping up -------------------------------------------------------------------------
 
@@ -252,7 +238,7 @@ class Gate:
 
             with self._begin_lock:
                 if self._made_puller is None:  # the keeper and the first question may both come for it
-                    self._made_puller = Puller(self.store, self._definitions, self.directory, _say)
+                    self._made_puller = Puller(self.store, self._definitions, self.directory, say)
         return self._made_puller
 
     def refresh(self) -> None:
@@ -279,7 +265,7 @@ class Gate:
             self._unflushed = None
         except Exception as error:  # supervised: the counts are kept, and the next round comes
             self._unflushed = f"counts wait to be written: {error}"
-            self.say_once(self._unflushed)
+            self.trouble.say_once(self._unflushed)
 
     def upkeep(self, look: Callable[[], None]) -> None:
         """Have the keeper call this in each round. It must be quick, and raise nothing."""
@@ -297,12 +283,31 @@ class Gate:
                 self._is_ready.set()
             puller.keep_copy()  # last: a kill does not wait for the disk
 
+    def names(self, sought: Collection[str]) -> frozenset[str] | None:
+        """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""
+        if self._is_closed:
+            return frozenset()
+        if self._of_store is not None and self._of_store.entries.keys() >= set(sought):
+            return frozenset(self._of_store.entries)
+        return look_up_names(self.store, self._definitions, sought)
+
+    def republish(self) -> None:
+        """Take over what a test has laid over the store's answers, or taken away."""
+        with self._begin_lock:
+            if self._of_store is not None:
+                self._publish(self._of_store)
+                if self.ready is None:  # the next question is this process's first, or looks itself
+                    self._is_on, self._decide = {}, {}
+
     def _publish(self, snapshot: Snapshot) -> None:
-        self._is_on = snapshot.is_on
-        self._decide = snapshot.decide
-        if self.ready is not None:
-            self.ready = snapshot
-        self._snapshot = snapshot  # last: what `health` reports is served already
+        with self._begin_lock:  # or what a test lays over meanwhile would be lost
+            self._of_store = snapshot
+            snapshot = overridden(snapshot)
+            self._is_on = snapshot.is_on
+            self._decide = snapshot.decide
+            if self.ready is not None:
+                self.ready = snapshot
+            self._snapshot = snapshot  # last: what `health` reports is served already
 
     def begun(self) -> Snapshot:
         """The snapshot that answers."""
@@ -317,7 +322,7 @@ class Gate:
                 if not self._is_ready.is_set() or (not is_kept_up and self._is_time_to_look()):
                     self.pull()
             elif not is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
-                self.say_once(f"{self.store.url} has not answered yet; answering from what is known")
+                self.trouble.say_once(f"{self.store.url} has not answered yet; answering from what is known")
         known = None if self._is_ready.is_set() else self._puller.without_store()
         with self._begin_lock:
             if known is not None and not self._is_ready.is_set():
@@ -350,7 +355,7 @@ class Gate:
             self._no_thread = None
         except RuntimeError as error:  # no thread is to be had: too many, or the interpreter ends
             self._no_thread = f"no thread keeps the flags up to date: {error}"
-            self.say_once(self._no_thread)
+            self.trouble.say_once(self._no_thread)
         return self._keeper is not None
 
     def close(self) -> None:
@@ -386,8 +391,7 @@ class Gate:
         """As before the first question of a process; the snapshot stays, in case the store does not answer."""
         self._make_locks()
         self._keeper = None
-        self._unknown.clear()
-        self._faults.clear()
+        self.trouble.begin_anew()
         self.meter.begin_anew()
         self._unflushed = None
         if self._made_puller is not None:
@@ -395,15 +399,3 @@ class Gate:
         self.ready = None
         self._is_on = {}
         self._decide = {}
-
-
-def _say(message: str) -> None:
-    from logging import getLogger  # 4 ms that only trouble needs
-
-    with suppress(Exception):  # a log handler that fails must not fail a request, and there is no other place to say so
-        getLogger("flaggate").error(message)
-
-
-def _count(counter: Counter[str], name: str) -> None:
-    if name in counter or len(counter) < _MOST_NAMES:
-        counter[name] += 1

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from flaggate.runtime.meter import Meter
     from flaggate.stores.base import Store
 
-__all__ = ["flush_with_multiprocessing", "is_on_event_loop", "is_under_test_runner", "watch"]
+__all__ = ["flush_with_multiprocessing", "is_on_event_loop", "is_under_test_runner", "watch", "watched"]
 
 
 class Watched(Protocol):
@@ -34,6 +35,12 @@ class Watched(Protocol):
     def flush(self, *, is_last: bool) -> None:
         """The process ends. Raises nothing."""
 
+    def names(self, sought: Collection[str]) -> frozenset[str] | None:
+        """The flags that there are; None = nobody can tell."""
+
+    def republish(self) -> None:
+        """A test has changed the answers."""
+
 
 _watched: weakref.WeakSet[Watched] = weakref.WeakSet()
 _fork_lock = threading.Lock()
@@ -47,6 +54,11 @@ def watch(gate: Watched) -> None:
     """Tell the gate of each fork, and of the end, as long as it is there."""
     _watched.add(gate)
     weakref.finalize(gate, _leave, gate.meter, gate.store).atexit = False
+
+
+def watched() -> list[Watched]:
+    """The gates of this process."""
+    return list(_watched)
 
 
 def _leave(meter: Meter, store: Store) -> None:

@@ -109,7 +109,9 @@ class Draft(Context):
 
     def _put(self, name: str, value: Any) -> None:
         if name == "staff" and value is not None and not isinstance(value, bool):
-            self._request.site.gate.say_once(f"staff={value!r} of who asks is not True, and so not staff", "staff")
+            self._request.site.gate.trouble.say_once(
+                f"staff={value!r} of who asks is not True, and so not staff", "staff"
+            )
         try:
             put(self, name, value)
         except TypeError as error:

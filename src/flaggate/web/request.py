@@ -88,7 +88,7 @@ class Site:
                 from flaggate.web.geo import Geo  # geoip2: for those who have a file
             except ImportError as error:
                 raise SettingError("geo", geo, f"a City file, after pip install 'flaggate[geoip]' ({error})") from error
-            self.geo = Geo(geo, gate.directory, gate.say_once)
+            self.geo = Geo(geo, gate.directory, gate.trouble.say_once)
             gate.upkeep(self.geo.look)  # last: the gate keeps nothing of a site that was refused
 
 
@@ -129,7 +129,7 @@ class Request:
         """The peer. Raises FlaggateError if the server may have put what a header says in its place."""
         if not self.site.addresses.may_be_rewritten(peer, self.header(X_FORWARDED_FOR)):
             return peer
-        self.site.gate.say_once(_REWRITTEN)
+        self.site.gate.trouble.say_once(_REWRITTEN)
         raise FlaggateError("who is at the other end cannot be told")  # off when in doubt: a deny may name the address
 
     def visitor(self) -> str | None:
@@ -247,28 +247,28 @@ class RequestVisit(Visit):
         if (depends := DEPENDS_ON[reads]) > self.depends:
             self.depends = depends
             if self.has_sent_headers and not self.is_ended:
-                self._gate.say_once(
+                self._gate.trouble.say_once(
                     f"flag {name!r} is asked after the headers were sent: caches are told nothing of it"
                 )
         try:
             context = self._context or self._made_context()
         except FlaggateError as error:  # off when in doubt, and the request goes on
-            return self._gate.fault(name, str(error), error)
+            return self._gate.trouble.fault(name, str(error), error)
         try:
             decision = snapshot.decide[name](context)
         except Exception as error:  # a rule that failed
-            return self._gate.fault(name, told(error), error)
+            return self._gate.trouble.fault(name, told(error), error)
         return decision if entry.unit != "visitor" else self._decided_for_visitor(decision)
 
     def _decided_for_visitor(self, decision: Decision) -> Decision:
         if decision.reason == "no_unit" and self.site.visitors is None:
-            self._gate.say_once(
+            self._gate.trouble.say_once(
                 f"flag {decision.flag!r} has the unit visitor, and the site has no secret_keys: no visitor"
             )
         if self._request is None or self._request.new_visitor is None:
             return decision
         if self.has_sent_headers and not self.is_ended:
-            self._gate.say_once(
+            self._gate.trouble.say_once(
                 f"flag {decision.flag!r} is asked after the headers were sent: its visitor has no cookie"
             )
         return _without_arm(decision)

@@ -33,7 +33,7 @@ class StoreContract:
                 yield store
                 store.close()
 
-    With `pytest.register_assert_rewrite("flaggate.testing")` in the conftest.py a failure shows its values.
+    With `pytest.register_assert_rewrite("flaggate.testing.contract")` in the conftest.py a failure shows its values.
     """
 
     # --- rows -------------------------------------------------------------------------------

@@ -1,0 +1,82 @@
+"""An app's settings under the names of a framework's config: FLAGGATE_STORE, FLAGGATE_GEO ..."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from flaggate.errors import SettingError, StoreError, closest
+from flaggate.runtime.gate import Gate
+
+if TYPE_CHECKING:
+    from flaggate.stores.base import Store
+
+__all__ = ["check_names", "key_of", "opened", "renamed", "settings_from"]
+
+_PREFIX: Final = "FLAGGATE_"
+_OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
+
+
+def key_of(setting: str) -> str:
+    """How the config calls a setting."""
+    return f"{_PREFIX}{setting.upper()}"
+
+
+def check_names(config: Mapping[str, Any], settings: Sequence[str]) -> None:
+    """Raise SettingError for a name that nothing reads: a typing error. Values are not shown: a key may stand there."""
+    known = [key_of(setting) for setting in settings]
+    for key in config:
+        if not isinstance(key, str) or not key.startswith(_PREFIX) or key in known:
+            continue
+        if key not in _OF_ENVIRONMENT:
+            near = closest(key.removeprefix(_PREFIX), [name.removeprefix(_PREFIX) for name in known])
+            hint = f"; did you mean {_PREFIX}{near}?" if near else ""
+            raise SettingError(key, "no setting of flaggate", f"{', '.join(known)}{hint}")
+        if key not in os.environ:  # else it came along: app.config.from_mapping(os.environ)
+            raise SettingError(key, "does nothing in the config", "in the environment, under this very name")
+
+
+def settings_from(
+    config: Mapping[str, Any], given: Mapping[str, Any], *, own_keys: Sequence[str | bytes], called: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was set, by an argument or in the config; and how the config calls what came from there.
+
+    Args:
+        own_keys: The app's, for the visitor's cookie, unless it sets some for this.
+        called: The app's name for those.
+    """
+    settings = {word: value for word, value in given.items() if value is not None}
+    keys = {word: key_of(word) for word in given if word not in settings and config.get(key_of(word)) is not None}
+    settings |= {word: config[key] for word, key in keys.items()}
+    if "secret_keys" not in settings and own_keys:
+        settings["secret_keys"], keys["secret_keys"] = own_keys, called
+    return settings, keys
+
+
+@contextmanager
+def renamed(keys: Mapping[str, str]) -> Iterator[None]:
+    """Have a SettingError say the name that was typed."""
+    try:
+        yield
+    except SettingError as error:
+        raise SettingError(keys.get(error.setting, error.setting), error.value, error.allowed) from error.__cause__
+
+
+def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
+    """The gate on the store that the config names, unless one is given, with its definitions. Raises SettingError."""
+    definitions = config.get("FLAGGATE_DEFINITIONS")
+    if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
+        raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
+    if store is not None:
+        return Gate.open(store, definitions=definitions)
+    url, allowed = config.get("FLAGGATE_STORE"), "the URL of a store, such as sqlite:///flags.db"
+    if url is None:
+        raise SettingError("FLAGGATE_STORE", "(not set)", f"{allowed}; or give a gate yourself")
+    if not isinstance(url, str):
+        raise SettingError("FLAGGATE_STORE", url, allowed)
+    try:
+        return Gate.open(url, definitions=definitions)
+    except StoreError as error:
+        raise SettingError("FLAGGATE_STORE", error.url, allowed) from error
