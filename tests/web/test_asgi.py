@@ -119,6 +119,7 @@ def test_a_file_that_the_server_sends_by_itself_is_handed_over_as_it_is(gate: Ga
 
 # --- WebSockets -----------------------------------------------------------------------------
 
+
 def test_what_else_a_response_sends_is_passed_on(gate: Gate) -> None:
     """Hints before it, trailers after it (ASGI's extensions)."""
     hint: Message = {"type": "http.response.push", "path": "/style.css", "headers": []}

@@ -13,7 +13,7 @@ import pytest
 from flaggate import Context, Gate
 from flaggate.rollout.state import Verb
 from flaggate.stores.memory import MemoryStore
-from flaggate.web.asgi import App, FlaggateMiddleware, Message, Receive, Scope, Send
+from flaggate.web.asgi import SITE, App, FlaggateMiddleware, Message, Receive, Scope, Send
 from tests.runtime.scenes import UnreliableStore, seen, turn, until
 from tests.web.scenes import BANNER, Exchange, asking, body, change, counted, http_scope, running, sends, start
 
@@ -316,6 +316,24 @@ def test_the_routes_of_an_inner_middleware_of_the_same_gate_are_gated(gate: Gate
     exchange = Exchange()
     exchange.run(FlaggateMiddleware(inner, gate), http_scope(path="/v2/x"))
     assert exchange.answer().status == 404
+
+
+def test_after_an_inner_app_with_another_gate_it_is_the_outer_ones_turn_again(gate: Gate) -> None:
+    sites: list[object] = []
+
+    async def page(_scope: Scope, receive: Receive, send: Send) -> None:
+        await sends(start(), body())(receive, send)
+
+    inner = FlaggateMiddleware(page, running())
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        sites.append(scope[SITE])
+        await inner(scope, receive, send)
+        sites.append(scope[SITE])
+
+    outer = FlaggateMiddleware(app, gate)
+    Exchange().run(outer)
+    assert sites == [outer.site, outer.site]
 
 
 def test_between_two_middlewares_of_a_gate_a_visit_and_an_answer_stay_what_they_are(gate: Gate) -> None:

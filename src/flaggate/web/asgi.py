@@ -98,6 +98,8 @@ class FlaggateMiddleware:
         else:
             visit.end(None)
         finally:
+            if outer is not None:
+                scope[SITE] = outer  # of another gate, whose turn it is again
             try:  # noqa: SIM105  # suppress() costs 0.3 us
                 gate.current.reset(token)
             except ValueError:  # a loop that ended has left it to be collected: the value went with its task
