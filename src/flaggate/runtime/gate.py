@@ -224,10 +224,10 @@ class Gate:
     def _unknown_flag(self, name: str) -> Decision:
         if is_overriding() and name not in (known := self.begun().entries):  # else the visit began before
             raise UnknownFlagError(name, known)
-        known, url = self._snapshot, self.store.url
-        is_seen = known is not None and known.revision
+        snapshot, url = self._snapshot, self.store.url
+        is_seen = snapshot is not None and snapshot.revision
         why = f"is not in {url}; it is off" if is_seen else f"is off: nothing was ever seen of {url}"
-        return self.trouble.unknown_flag(name, f"flag {name!r} {why}", () if known is None else known.entries)
+        return self.trouble.unknown_flag(name, f"flag {name!r} {why}", () if snapshot is None else snapshot.entries)
 
     # --- keeping up -------------------------------------------------------------------------
 

@@ -90,9 +90,8 @@ def test_killed_it_is_off_for_everyone_at_the_next_request(ask: Ask, board: Swit
 def test_an_unknown_flag_is_off_and_in_a_test_an_error(ask: Ask, board: Switchboard) -> None:
     assert ask("/unknown", "ada").body == "old"
     assert board.gate.health().unknown == {"no-such-flag": 1}
-    with override({"team": True}):
-        with pytest.raises(UnknownFlagError):
-            ask("/unknown", "ada")
+    with override({"team": True}), pytest.raises(UnknownFlagError):
+        ask("/unknown", "ada")
 
 
 @pytest.mark.parametrize("path", ["/fails", "/stream-fails"])
