@@ -14,18 +14,7 @@ import click
 from flaggate.cli.counts import counts_to_json, print_counts
 from flaggate.cli.off import OffHere, off_here
 from flaggate.cli.options import as_json, flag_argument, program, store_option, text
-from flaggate.cli.render import (
-    audience_words,
-    condition_words,
-    counted,
-    guard_words,
-    line,
-    local_time,
-    print_json,
-    print_table,
-    stage_words,
-    standing,
-)
+from flaggate.cli.render import counted, line, local_time, print_json, print_table
 from flaggate.decide.context import Context
 from flaggate.decide.decision import Decision
 from flaggate.decide.explain import Explanation
@@ -33,8 +22,10 @@ from flaggate.decide.explain import explain as explain_flag
 from flaggate.errors import UnknownFlagError, UnreadableError
 from flaggate.flags.model import Segment
 from flaggate.flags.place import show
+from flaggate.flags.words import audience_words, condition_words, guard_words, stage_words
 from flaggate.rollout.holds import declared_conditions
 from flaggate.rollout.state import Event, Status, Verb, current_stage, legal_verbs, rollout_to_json
+from flaggate.rollout.words import standing
 from flaggate.stores.base import Count, Row, Store
 from flaggate.stores.record import Record, flag_row, record_of, segment_of
 

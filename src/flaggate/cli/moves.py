@@ -8,9 +8,10 @@ import click
 
 from flaggate.cli.off import hint, off_here
 from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option
-from flaggate.cli.render import line, print_json, standing, who_has_it
+from flaggate.cli.render import line, print_json
 from flaggate.errors import MoveError, StoreError, UnknownFlagError
 from flaggate.rollout.state import Status, Verb
+from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.control import Control, Outcome
 from flaggate.runtime.disk import EVERYTHING
 from flaggate.stores.base import Store

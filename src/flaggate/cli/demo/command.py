@@ -26,9 +26,10 @@ from flaggate.cli.demo.server import AppServer
 from flaggate.cli.demo.telling import SOAK_HOURS, Teller, print_end, print_stay, stay_to_json, walk_to_json
 from flaggate.cli.demo.walk import FLAG, OWNER, Walk
 from flaggate.cli.options import as_json
-from flaggate.cli.render import line, print_json, stage_words
+from flaggate.cli.render import line, print_json
 from flaggate.errors import FlaggateError
 from flaggate.flags.document import Definitions, parse
+from flaggate.flags.words import stage_words
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store

@@ -1,0 +1,69 @@
+"""What is declared, in words for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
+
+from flaggate.flags.audience import Audience, Condition
+from flaggate.flags.canonical import flag_to_json, percent
+from flaggate.flags.conditions import audience_to_json
+from flaggate.flags.fields import duration_text, percent_text
+from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
+
+__all__ = ["audience_words", "condition_words", "guard_words", "stage_words", "value_words"]
+
+
+def value_words(value: Any) -> str:
+    """A value of a document, on one line."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def audience_words(audience: Audience) -> str:
+    """city Manchester and country GB, or tier enterprise."""
+    return " or ".join(" and ".join(_condition_words(c) for c in table) for table in audience) or "everyone"
+
+
+def _condition_words(condition: Condition) -> str:
+    written = audience_to_json(((condition,),))
+    ((attribute, value),) = written.items()
+    if value is True:
+        return str(attribute)
+    if isinstance(value, dict):
+        ((operator, operand),) = value.items()
+        return f"{attribute} {operator} {value_words(operand)}"
+    words = " or ".join(value_words(item) for item in value) if isinstance(value, list) else value_words(value)
+    return f"{attribute} {words}"
+
+
+def stage_words(stage: Stage) -> str:
+    """50 % of city Manchester and country GB."""
+    audience = audience_words(stage.audience)
+    return audience if stage.share_thousandths == FULL_SHARE else f"{percent(stage.share_thousandths)} % of {audience}"
+
+
+def condition_words(flag: Flag) -> Iterator[str]:
+    """For each stage, what has to be true before it is left: soak 24h, min_sample 500."""
+    for written in flag_to_json(flag).get("stages", ()):
+        declared = [
+            (key, written[key]) for key in ("soak", "min_sample", "prove", "hours", "approval") if key in written
+        ]
+        yield ", ".join(_declared(key, value) for key, value in declared)
+
+
+def _declared(key: str, value: Any) -> str:
+    if key == "approval" and value == "other":
+        return "approval by another person"
+    return key if value is True else f"{key} {value}"
+
+
+def guard_words(guard: Guard) -> str:
+    """errors at most 1%: rollback on breach, hold on no data."""
+    slow = "" if guard.slower_than_ms is None else f" (over {duration_text(guard.slower_than_ms)})"
+    if guard.vs_control is not None:
+        limit = f"{float(guard.vs_control):g} times the control's"
+    else:
+        limit = percent_text(guard.limit or Decimal(0))
+    return f"{guard.metric}{slow} at most {limit}: {guard.on_breach} on breach, {guard.on_no_data} on no data"
