@@ -39,6 +39,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "waitress": f"{_WAITRESS} tests.e2e.sites:wsgi_app",
     "granian wsgi": f"{_GRANIAN} --interface=wsgi tests.e2e.sites:wsgi_app",
     "granian asgi": f"{_GRANIAN} --interface=asgi tests.e2e.sites:asgi_app",
+    "gunicorn, Django": f"{_GUNICORN} --workers=2 tests.contrib.django.shop.wsgi:application",
+    "uvicorn, Django": f"{_UVICORN} --workers=2 tests.contrib.django.shop.asgi:application",
 }
 WORKERS: Final = {"gunicorn": 4, "gunicorn --preload": 4, "gunicorn gthread": 4, "uvicorn": 2}
 """So many processes answer."""

@@ -18,7 +18,7 @@ from tests.runtime.scenes import until
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FILES = {"flask.md", "starlette.md", "testing.md"}
+FILES = {"django.md", "flask.md", "starlette.md", "testing.md"}
 """Pages whose blocks of Python are one file, with a test of its own."""
 
 
@@ -232,6 +232,76 @@ def test_the_starlette_page_from_top_to_bottom(tmp_path: Path) -> None:
         answered = STARLETTE_ANSWERED if name == "app" else FASTAPI_ANSWERED
         assert shell(f"python served_{name}.py", tmp_path) == answered
         assert "1 passed" in shell(f"python -m pytest -q {name}.py", tmp_path)
+
+
+DJANGO_SERVED = """
+import asyncio
+from base64 import b64encode
+import django
+django.setup()
+from django.contrib.auth.models import User
+from django.test import AsyncClient, Client
+from django.test.utils import setup_test_environment
+
+setup_test_environment()
+ada, _ = User.objects.get_or_create(username="ada", is_staff=True)
+ada.set_password("secret")
+ada.save()
+token = b64encode(b"ada:secret").decode()
+paths = ("/invoices/7/", "/export/", "/invoices/", "/v2/letters/", "/why/")
+for user in (None, ada):
+    client, loop = Client(), AsyncClient()
+    if user is not None:
+        client.force_login(user)
+        loop.force_login(user)
+    pages = [client.get(path) for path in paths]
+    print(*(page.content.decode() if page.status_code == 200 else page.status_code for page in pages), sep=", ")
+    print(*client.get("/").content.decode().split("\\n"), sep="")
+    print(asyncio.run(loop.get("/why-async/")).json())
+print(*(Client().get("/api/invoices/", headers=each).status_code for each in ({}, {"Authorization": f"Basic {token}"})))
+"""
+
+DJANGO_ANSWERED = """\
+404, an old export, 302, 404, {"new": false, "why": "no_match", "helper": false}
+no invoices
+{'new': False, 'why': 'no_match'}
+the overhauled page of invoice 7, an overhauled export, all invoices, all letters, \
+{"new": true, "why": "on", "helper": true}
+<a href="/invoices/">Invoices</a>newby the context processor
+{'new': True, 'why': 'on'}
+404 200
+"""
+
+
+def put_into_project(found: list[str], folder: Path) -> None:
+    """Each at the end of the file that its first line names."""
+    for block in found:
+        name, _, text = block.partition("\n")
+        path = folder / re.sub(r"^(# |\{# )|( #\})$", "", name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text((path.read_text() if path.exists() else "") + text)
+
+
+def test_the_django_page_from_top_to_bottom(tmp_path: Path) -> None:
+    """Its blocks are a project; the first two are enough for one."""
+    page = ROOT / "docs" / "django.md"
+    python = blocks(page, "python")
+    (tmp_path / "flags.toml").write_text("\n".join(blocks(page, "toml")))
+    (tmp_path / "served.py").write_text(DJANGO_SERVED)
+    shell("django-admin startproject shop .", tmp_path)
+    put_into_project(python[:2], tmp_path)
+    migrate, apply, turn_on, _ = (text[2:] for block in blocks(page, "console") for text in block.splitlines())
+    for command in ("python manage.py check", migrate, apply, turn_on):
+        shell(command, tmp_path)
+    assert "404" in shell("python manage.py shell -v 0 -c '" + FIRST + "'", tmp_path)
+
+    put_into_project([*python[2:], *blocks(page, "html")], tmp_path)
+    assert shell("DJANGO_SETTINGS_MODULE=shop.settings python served.py", tmp_path) == DJANGO_ANSWERED
+    assert "Ran 2 tests" in shell("python manage.py test 2>&1", tmp_path)
+    shell("DJANGO_SETTINGS_MODULE=shop.settings python -c 'import shop.asgi'", tmp_path)
+
+
+FIRST = 'from django.test import Client; print(Client(headers={"host": "localhost"}).get("/invoices/7/").status_code)'
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)

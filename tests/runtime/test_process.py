@@ -134,8 +134,9 @@ for name in sys.argv[1:]:
             if name.startswith("flaggate.contrib.django"):  # which Django imports, in a project
                 import django
                 from django.conf import settings
-                apps = "django.contrib.auth", "django.contrib.contenttypes", "flaggate.contrib.django"
-                settings.configure(SECRET_KEY="x", INSTALLED_APPS=apps)
+                apps = "admin", "auth", "contenttypes", "messages", "sessions"
+                installed = [*(f"django.contrib.{app}" for app in apps), "flaggate.contrib.django"]
+                settings.configure(SECRET_KEY="x", INSTALLED_APPS=installed, FLAGGATE_STORE="memory://")
                 django.setup()
             importlib.import_module(name)
             status = 0

@@ -51,6 +51,10 @@ class Routes:
     def __bool__(self) -> bool:
         return bool(self._gates)
 
+    def flags(self) -> set[str]:
+        """The flags that the table names."""
+        return {gated.flag for gated in self._gates}
+
     def match(self, path: str) -> Gated | None:
         """The gate of a path (decoded, below the app's root); None if it has none."""
         if "//" in path or path[:1] != "/":  # waitress takes a path without a slash, and werkzeug adds it

@@ -1,0 +1,214 @@
+"""Flags and their history in Django's admin: nothing to edit, and the acts that the user's permissions allow.
+
+Only of a store in DATABASES: the admin shows tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+
+from flaggate.contrib.django import models as tables
+from flaggate.contrib.django.project import gate
+from flaggate.contrib.django.store import DjangoStore, row_of
+from flaggate.errors import FlaggateError, UnreadableError
+from flaggate.flags.words import stage_words
+from flaggate.rollout.state import Rollout, Verb, legal_verbs
+from flaggate.rollout.words import standing
+from flaggate.stores.record import Record, record_of
+
+if TYPE_CHECKING:
+    from django.contrib.admin import ModelAdmin
+
+    Admin = ModelAdmin[tables.Row]
+else:
+    Admin = admin.ModelAdmin
+
+__all__ = ["FlagAdmin"]
+
+_ADVANCE: Final = (
+    Verb.START, Verb.RESTART, Verb.RESUME, Verb.ADVANCE, Verb.COMPLETE, Verb.ON, Verb.OWNER_ACCEPT, Verb.OWNER_AWAY,
+)  # fmt: skip
+_ROLL_BACK: Final = (Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF)
+# Who may let people in may take them out again: less exposure needs fewer rights than more.
+_ALLOWED_BY: Final[dict[Verb, tuple[str, ...]]] = {
+    **dict.fromkeys(_ADVANCE, ("advance",)),
+    **dict.fromkeys(_ROLL_BACK, ("roll_back", "advance")),
+    Verb.KILL: ("kill", "unkill", "roll_back", "advance"),
+    Verb.UNKILL: ("unkill",),
+}
+_EVENTS: Final = 100
+
+
+@admin.register(tables.Row)
+class FlagAdmin(Admin):
+    """Where the flags stand; one of them with its plan, its history, and what this user may do to it now."""
+
+    list_display = ("name", "standing", "owner", "description")
+    search_fields = ("name",)
+    ordering = ("name",)
+    actions = None
+
+    # --- who may what -----------------------------------------------------------------------
+
+    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # Django's
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  # Django's
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  # Django's
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  # Django's
+        """Also for those who may do something."""
+        rights = ("view_row", "advance", "roll_back", "kill", "unkill")
+        return _store() is not None and _has_one_of(request, rights)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return self.has_view_permission(request)
+
+    # --- looking ----------------------------------------------------------------------------
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[tables.Row]:
+        store = _store()
+        rows = super().get_queryset(request).filter(kind="flag", document__isnull=False)
+        return rows.none() if store is None else rows.using(store.alias)
+
+    def standing(self, row: tables.Row) -> str:
+        """Where it stands."""
+        record = _record(row)
+        return record if isinstance(record, str) else standing(record.flag, record.rollout)
+
+    def owner(self, row: tables.Row) -> str:
+        """Who answers for it."""
+        record = _record(row)
+        return "" if isinstance(record, str) else record.rollout.accepted_by or f"{record.rollout.owner} (not accepted)"
+
+    def description(self, row: tables.Row) -> str:
+        """What it is for."""
+        record = _record(row)
+        return "" if isinstance(record, str) else record.flag.description
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",  # noqa: ARG002  # Django's
+        extra_context: Any = None,
+    ) -> HttpResponse:
+        """One flag."""
+        row = self._row(request, object_id)
+        record = _record(row)
+        readable = None if isinstance(record, str) else record
+        context = {
+            **self.admin_site.each_context(request),
+            **(extra_context or {}),
+            "opts": self.opts,
+            "title": row.name,
+            "row": row,
+            "record": readable,
+            "problem": record if readable is None else None,
+            "standing": self.standing(row),
+            "stages": () if readable is None else _stages(readable),
+            "verbs": _verbs(request, None if readable is None else readable.rollout),
+            "events": tuple(reversed(_stored().history(row.name, limit=_EVENTS))),
+        }
+        return TemplateResponse(request, "flaggate/admin_flag.html", context)
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:  # noqa: ARG002  # Django's
+        """Stands on the flag's own page."""
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:flaggate_row_change", args=[object_id]))
+
+    def _row(self, request: HttpRequest, object_id: str) -> tables.Row:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        return row
+
+    # --- acting -----------------------------------------------------------------------------
+
+    def get_urls(self) -> list[URLPattern]:
+        act = self.admin_site.admin_view(self.act_view)
+        return [path("<int:object_id>/act/", act, name="flaggate_row_act"), *super().get_urls()]
+
+    def act_view(self, request: HttpRequest, object_id: int) -> HttpResponse:
+        """Do what the button says, in this user's name."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        row = self._row(request, str(object_id))
+        try:
+            verb, version = Verb(request.POST["verb"]), int(request.POST["version"])
+        except (KeyError, ValueError) as error:
+            raise Http404 from error
+        if not _may(request, verb):
+            raise PermissionDenied
+        try:
+            with transaction.atomic(using=_stored().alias):  # at its end this process's gates look
+                outcome = gate().control.act(
+                    verb,
+                    row.name,
+                    actor=request.user.get_username(),
+                    reason=request.POST.get("reason", "").strip() or None,
+                    expected_version=version,
+                )
+        except FlaggateError as error:
+            messages.error(request, str(error))
+        else:
+            said = "it was so already, and nothing was written" if outcome.event is None else "done"
+            messages.success(request, f"{verb} of {row.name}: {said}")
+        return HttpResponseRedirect(reverse(f"{self.admin_site.name}:flaggate_row_change", args=[object_id]))
+
+
+def _store() -> DjangoStore | None:
+    """The project's, if it is in DATABASES."""
+    store = gate().store
+    return store if isinstance(store, DjangoStore) else None
+
+
+def _stored() -> DjangoStore:
+    store = _store()
+    if store is None:
+        raise Http404
+    return store
+
+
+def _record(row: tables.Row) -> Record | str:
+    """The flag, or why it cannot be read: this is not to hide the others."""
+    try:
+        return record_of(row_of(row))
+    except UnreadableError as error:
+        return f"cannot be read: {error.problem}"
+
+
+def _stages(record: Record) -> list[tuple[str, str, bool]]:
+    """Name, whom it lets in, and whether it is the one where the rollout stands."""
+    return [
+        (stage.name, stage_words(stage), number == record.rollout.stage)
+        for number, stage in enumerate(record.flag.stages, start=1)
+    ]
+
+
+def _verbs(request: HttpRequest, rollout: Rollout | None) -> list[Verb]:
+    """What this user may do now. A flag that cannot be read can be killed."""
+    legal = (Verb.KILL,) if rollout is None else legal_verbs(rollout)
+    return [verb for verb in legal if _may(request, verb)]
+
+
+def _may(request: HttpRequest, verb: Verb) -> bool:
+    return _has_one_of(request, _ALLOWED_BY.get(verb, ()))
+
+
+def _has_one_of(request: HttpRequest, rights: Sequence[str]) -> bool:
+    user: Any = request.user  # whatever AUTH_USER_MODEL names: the admin demands that it has permissions
+    return any(user.has_perm(f"flaggate.{right}") for right in rights)

@@ -1,0 +1,113 @@
+"""The tables of the store on the Django ORM. Only `flaggate.contrib.django.store` reads and writes them.
+
+Documents are JSON in a TextField, not a JSONField: what was written comes back as it was, on every database. PostgreSQL's
+jsonb and MySQL's JSON sort keys and change numbers, and a JSONField's null is not NULL, which says here that a row is gone.
+
+The names of the tables are not those of `flaggate.stores.sql`: both stores may be in one SQLite file.
+"""
+
+from __future__ import annotations
+
+from django.db import models
+
+__all__ = ["Count", "Event", "Ledger", "Process", "Row"]
+
+
+class Ledger(models.Model):
+    """One row for what is written, and one for what is counted. Each write changes its row first, which locks it."""
+
+    name: models.CharField[str, str] = models.CharField(max_length=20, primary_key=True)
+    identity: models.CharField[str, str] = models.CharField(max_length=32)
+    revision: models.BigIntegerField[int, int] = models.BigIntegerField()
+
+    objects = models.Manager["Ledger"]()
+
+    class Meta:
+        db_table = "flaggate_django_ledger"
+        default_permissions = ()
+
+
+class Row(models.Model):
+    """A flag, a segment, or which definitions file was applied."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    kind: models.CharField[str, str] = models.CharField(max_length=20)
+    name: models.CharField[str, str] = models.CharField(max_length=200)
+    version: models.BigIntegerField[int, int] = models.BigIntegerField()
+    revision: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)
+    document: models.TextField[str | None, str | None] = models.TextField(null=True)  # JSON; NULL = removed
+
+    objects = models.Manager["Row"]()
+
+    class Meta:
+        db_table = "flaggate_django_row"
+        constraints = (models.UniqueConstraint(fields=["kind", "name"], name="flaggate_row_once"),)
+        verbose_name = "flag"
+        default_permissions = ("view",)
+        permissions = (
+            ("advance", "Can start, resume, advance and complete rollouts, and turn flags on"),
+            ("roll_back", "Can pause, step back and roll back rollouts, and turn flags off"),
+            ("kill", "Can kill flags"),
+            ("unkill", "Can unkill flags"),
+        )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Event(models.Model):
+    """What changed, who did it, why. Append-only."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    kind: models.CharField[str, str] = models.CharField(max_length=20)
+    name: models.CharField[str, str] = models.CharField(max_length=200, db_index=True)
+    verb: models.CharField[str, str] = models.CharField(max_length=20)
+    actor: models.TextField[str, str] = models.TextField()
+    at: models.CharField[str, str] = models.CharField(max_length=40)  # ISO 8601 with offset, whatever USE_TZ says
+    reason: models.TextField[str | None, str | None] = models.TextField(null=True)
+    before: models.TextField[str | None, str | None] = models.TextField(null=True)
+    after: models.TextField[str | None, str | None] = models.TextField(null=True)
+    evidence: models.TextField[str, str] = models.TextField()
+
+    objects = models.Manager["Event"]()
+
+    class Meta:
+        db_table = "flaggate_django_event"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.at} {self.actor} {self.verb} {self.name}"
+
+
+class Count(models.Model):
+    """The sums of one flag, where it stood, of one arm."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    flag: models.CharField[str, str] = models.CharField(max_length=200)
+    attempt: models.IntegerField[int, int] = models.IntegerField()
+    stage: models.IntegerField[int, int] = models.IntegerField()
+    arm: models.CharField[str, str] = models.CharField(max_length=20)
+    requests: models.BigIntegerField[int, int] = models.BigIntegerField()
+    errors: models.BigIntegerField[int, int] = models.BigIntegerField()
+    histogram: models.TextField[str, str] = models.TextField()  # JSON
+
+    objects = models.Manager["Count"]()
+
+    class Meta:
+        db_table = "flaggate_django_count"
+        constraints = (models.UniqueConstraint(fields=["flag", "attempt", "stage", "arm"], name="flaggate_count_once"),)
+        default_permissions = ()
+
+
+class Process(models.Model):
+    """Up to which report a process's counts were added."""
+
+    id: models.CharField[str, str] = models.CharField(max_length=32, primary_key=True)
+    sequence: models.BigIntegerField[int, int] = models.BigIntegerField()
+    seen: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)  # Unix time
+
+    objects = models.Manager["Process"]()
+
+    class Meta:
+        db_table = "flaggate_django_process"
+        default_permissions = ()

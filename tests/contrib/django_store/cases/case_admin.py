@@ -1,0 +1,154 @@
+"""In the admin: what everybody may see, and the acts that each may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from flaggate.contrib.django import models, project
+from flaggate.contrib.django.store import DjangoStore
+from flaggate.flags.document import parse
+from flaggate.rollout.state import Verb
+from flaggate.runtime.control import Control
+from flaggate.runtime.gate import Gate
+from tests.runtime.scenes import FLAGS
+
+LIST = "/admin/flaggate/row/"
+
+
+@pytest.fixture
+def gate(store: DjangoStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """The project's, on its database as outside of tests."""
+    gate = Gate(store, background=False)
+    monkeypatch.setitem(project._made, "gate", gate)
+    Control(store).apply(parse(FLAGS), actor="apply@example.com")
+    gate.refresh()
+    yield gate
+    gate.close()
+
+
+def _client(*rights: str) -> Client:
+    user = User.objects.create_user("ada", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="flaggate", codename__in=rights))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def _page(name: str, view: str = "change") -> str:
+    return f"{LIST}{models.Row.objects.get(kind='flag', name=name).pk}/{view}/"
+
+
+def _act(client: Client, name: str, verb: Verb, **words: str) -> Any:
+    version = models.Row.objects.get(name=name).version
+    return client.post(_page(name, "act"), {"verb": verb.value, "version": version, **words}, follow=True)
+
+
+def _text(client: Client, address: str) -> str:
+    response = client.get(address)
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_who_may_view_sees_flags_and_history_and_no_button(gate: Gate) -> None:
+    client = _client("view_row")
+    listed = _text(client, LIST)
+    assert "draft" in listed
+    assert "A rollout that starts with half of everyone" in listed
+    assert "Add flag" not in listed
+    page = _text(client, _page("half"))
+    assert "50 % of everyone" in page
+    assert "apply@example.com" in page
+    assert 'name="verb"' not in page
+    assert client.get(_page("half", "delete")).status_code == 403
+    assert client.get(f"{LIST}add/").status_code == 403
+    assert client.get(_page("half", "act")).status_code == 405
+    for verb in Verb:
+        assert _act(client, "banner", verb, reason="no right").status_code == 403
+    assert len(gate.store.history("banner")) == 1
+
+
+def test_who_has_no_right_sees_nothing(gate: Gate) -> None:
+    client = _client()
+    assert client.get(LIST).status_code == 403
+    assert client.get(_page("half")).status_code == 403
+    assert "/flaggate/" not in _text(client, "/admin/")
+
+
+def test_who_may_kill_kills_in_one_step_and_cannot_undo_it(gate: Gate) -> None:
+    """This process serves it with the answer."""
+    Control(gate.store).act(Verb.ON, "banner", actor="owner@example.com")
+    gate.refresh()
+    gate.ready = gate.begun()
+    assert gate.is_on("banner")
+    client = _client("kill")
+    assert 'value="kill"' in _text(client, _page("banner"))
+    assert "Kill of banner: done" in _act(client, "banner", Verb.KILL, reason="it hurts").content.decode()
+    assert not gate.is_on("banner")
+    (event,) = gate.store.history("banner")[-1:]
+    assert (event.verb, event.actor, event.reason) == ("kill", "ada", "it hurts")
+    assert _act(client, "banner", Verb.UNKILL, reason="again").status_code == 403
+    assert 'value="unkill"' not in _text(client, _page("banner"))
+
+
+@pytest.mark.parametrize(
+    ("right", "verbs"),
+    [
+        ("advance", {Verb.ON, Verb.OFF, Verb.KILL}),
+        ("roll_back", {Verb.OFF, Verb.KILL}),
+        ("kill", {Verb.KILL}),
+        ("unkill", {Verb.KILL, Verb.UNKILL}),
+    ],
+)
+def test_less_exposure_needs_fewer_rights(gate: Gate, right: str, verbs: set[Verb]) -> None:
+    client = _client(right)
+    may = {
+        verb
+        for verb in (Verb.ON, Verb.OFF, Verb.KILL, Verb.UNKILL)
+        if _act(client, "banner", verb, reason="to see").status_code == 200
+    }
+    assert may == verbs
+
+
+def test_an_act_that_is_refused_says_why(gate: Gate) -> None:
+    """Illegal now, without its reason, or overtaken since the page was made."""
+    client = _client("advance", "unkill")
+    assert "nobody answers for it" in _act(client, "half", Verb.START).content.decode()
+    assert _act(client, "half", Verb.OWNER_SET).status_code == 403
+    response = client.post(_page("banner", "act"), {"verb": "on", "version": 7}, follow=True)
+    assert "was changed meanwhile" in response.content.decode()
+    for words in ({"verb": "explode", "version": 1}, {"verb": "on"}, {"verb": "on", "version": "x"}):
+        assert client.post(_page("banner", "act"), words).status_code == 404
+    assert len(gate.store.history("banner")) == 1
+
+
+def test_a_flag_that_cannot_be_read_hides_no_other_and_can_be_killed(gate: Gate) -> None:
+    models.Row.objects.filter(name="banner").update(document='{"flag": 7}')
+    client = _client("kill")
+    assert "cannot be read" in _text(client, LIST)
+    assert 'value="kill"' in _text(client, _page("banner"))
+
+
+def test_what_people_wrote_is_text(gate: Gate) -> None:
+    client = _client("kill")
+    _act(client, "banner", Verb.KILL, reason="<script>alert(1)</script>")
+    assert "<script>alert" not in _text(client, _page("banner"))
+
+
+def test_a_form_of_another_site_does_nothing(gate: Gate) -> None:
+    client = _client("kill")
+    client.handler.enforce_csrf_checks = True
+    assert _act(client, "banner", Verb.KILL).status_code == 403
+    assert len(gate.store.history("banner")) == 1
+
+
+def test_a_store_that_is_elsewhere_is_not_shown(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tables may be there all the same, and say nothing."""
+    client = _client("view_row")
+    project.forget()
+    assert client.get(LIST).status_code == 403
+    assert client.get(_page("half")).status_code == 403

@@ -1,0 +1,87 @@
+"""A project that says nothing of a store has it in its own database: from `manage.py migrate` to a kill."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SETTINGS = """
+SECRET_KEY = "for the tests"
+INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "flaggate.contrib.django"]
+MIDDLEWARE = ["flaggate.contrib.django.FlaggateMiddleware"]
+DATABASES = {{
+    "default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
+    "flags": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "flags.sqlite3"}},
+}}
+{more}
+"""
+FLAGS = """
+[flags.banner]
+description = "A switch"
+owner = "owner@example.com"
+"""
+
+
+class Project:
+    def __init__(self, directory: Path, more: str = "") -> None:
+        self.directory = directory
+        (directory / "project.py").write_text(SETTINGS.format(more=more))
+        (directory / "flags.toml").write_text(FLAGS)
+
+    def manage(self, *arguments: str) -> tuple[int, str]:
+        """The exit code, and all that was printed."""
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "django", *arguments],
+            env=os.environ | {"DJANGO_SETTINGS_MODULE": "project", "PYTHONPATH": str(self.directory)},
+            cwd=self.directory,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
+        return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("more", "options"), [("", []), ('FLAGGATE_STORE = "django:flags"', ["--database", "flags"])])
+def test_the_store_is_in_the_projects_database(tmp_path: Path, more: str, options: list[str]) -> None:
+    project = Project(tmp_path, more)
+    code, said = project.manage("flaggate", "apply", "flags.toml")
+    assert code != 0
+    assert " ".join(["manage.py migrate flaggate", *options, "makes its tables"]) in " ".join(said.split())
+    assert project.manage("migrate", "--verbosity=0", *options) == (0, "")
+    for command in (["apply", "flags.toml"], ["on", "banner"], ["kill", "banner", "--reason", "it hurts"]):
+        code, said = project.manage("flaggate", *command)
+        assert code == 0, said
+    code, said = project.manage("flaggate", "history", "banner")
+    assert code == 0
+    assert "it hurts" in said
+
+
+def test_the_migrations_are_those_of_the_models(tmp_path: Path) -> None:
+    """Also where the project has another kind of primary key."""
+    project = Project(tmp_path, 'DEFAULT_AUTO_FIELD = "django.db.models.SmallAutoField"')
+    assert project.manage("makemigrations", "--check", "--dry-run") == (0, "No changes detected\n")
+
+
+def test_the_tables_can_be_taken_away_again(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+    assert project.manage("migrate", "--verbosity=0") == (0, "")
+    assert project.manage("migrate", "--verbosity=0", "flaggate", "zero") == (0, "")
+    assert project.manage("migrate", "--verbosity=0") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ('FLAGGATE_STORE = "django:other"', "DATABASES has no 'other'; allowed: default, flags"),
+        ("FLAGGATE_DEFINITIONS = 7", "FLAGGATE_DEFINITIONS: 7; allowed: a definitions file"),
+    ],
+)
+def test_a_store_that_cannot_be_is_told_by_check(tmp_path: Path, setting: str, said: str) -> None:
+    code, output = Project(tmp_path, setting).manage("check")
+    assert code != 0
+    assert said in output
