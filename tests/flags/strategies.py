@@ -1,8 +1,12 @@
-"""Hypothesis strategies of what people may write: definitions in JSON's types, without a mistake."""
+"""Hypothesis strategies of what people may write: definitions in JSON's types, without a mistake.
+
+Made once each: to make and validate one takes Hypothesis longer than to draw from it.
+"""
 
 from __future__ import annotations
 
 from datetime import timedelta, timezone
+from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -13,13 +17,13 @@ Table = dict[str, Any]
 _Form = dict[str, st.SearchStrategy[Any]]
 
 
+@cache
 def names() -> st.SearchStrategy[str]:
     """Names of flags, stages, segments and cohorts."""
     return st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True)
 
 
-def _texts() -> st.SearchStrategy[str]:
-    return st.text(min_size=1, max_size=12).filter(str.strip)
+_TEXTS = st.text(min_size=1, max_size=12).filter(str.strip)
 
 
 def _one_or_many(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -75,16 +79,27 @@ _OWN = _conditions(
 )
 
 
+_KNOWN_KEYS = st.lists(st.sampled_from([*_KNOWN]), max_size=2, unique=True)
+_OWN_KEYS = {least: st.lists(_OWN_NAMES, min_size=least, max_size=2, unique=True) for least in (0, 1)}
+
+
+@cache
 @st.composite
 def _condition_tables(draw: st.DrawFn, segment_names: tuple[str, ...]) -> Table:
-    keys = draw(st.lists(st.sampled_from([*_KNOWN]), max_size=2, unique=True))
-    own = draw(st.lists(_OWN_NAMES, min_size=0 if keys else 1, max_size=2, unique=True))
+    keys = draw(_KNOWN_KEYS)
+    own = draw(_OWN_KEYS[0 if keys else 1])
     table: Table = {key: draw(_KNOWN[key]) for key in keys} | {key: draw(_OWN) for key in own}
     if bool(segment_names) and draw(st.booleans()):
-        table["segment"] = draw(_one_or_many(st.sampled_from(segment_names)))
+        table["segment"] = draw(_segments_asked(segment_names))
     return table
 
 
+@cache
+def _segments_asked(segment_names: tuple[str, ...]) -> st.SearchStrategy[Any]:
+    return _one_or_many(st.sampled_from(segment_names))
+
+
+@cache
 def audiences(segment_names: tuple[str, ...] = ()) -> st.SearchStrategy[Any]:
     """Audiences that may ask these segments."""
     return _one_or_many(_condition_tables(segment_names))
@@ -106,8 +121,10 @@ _CONDITIONS = {
     "hours": _HOURS,
     "prove": st.just(True),
 }
+_SOME_CONDITIONS = st.fixed_dictionaries({}, optional=_CONDITIONS).filter(bool)
 
 
+@cache
 def guards(*, with_control: bool) -> st.SearchStrategy[Table]:
     """Guards; against control only where there is one."""
     what_next = {
@@ -125,14 +142,19 @@ def guards(*, with_control: bool) -> st.SearchStrategy[Table]:
     return st.one_of(*(st.fixed_dictionaries(form, optional=what_next) for form in forms))
 
 
+@cache
 def _guard_lists(*, with_control: bool) -> st.SearchStrategy[list[Table]]:
     return st.lists(guards(with_control=with_control), max_size=2)
 
 
+_STAGE_NAMES = st.lists(names(), min_size=1, max_size=4, unique=True)
+
+
+@cache
 @st.composite
 def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
     stages: list[Table] = []
-    stage_names = draw(st.lists(names(), min_size=1, max_size=4, unique=True))
+    stage_names = draw(_STAGE_NAMES)
     shares = [draw(_SHARES) for _ in stage_names]
     if is_rising := draw(st.booleans()):
         shares.sort()
@@ -144,34 +166,54 @@ def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
             stage["audience"] = draw(audiences(segment_names))
         stage["share"] = shares[index]
         if index < len(stage_names) - 1:
-            stage |= draw(st.fixed_dictionaries({}, optional=_CONDITIONS).filter(bool))
+            stage |= draw(_SOME_CONDITIONS)
         if draw(st.booleans()):
             stage["guards"] = draw(_guard_lists(with_control=0 < shares[index] < 100))
         stages.append(stage)
     return stages
 
 
+_UNITS = st.sampled_from(["user", "account", "visitor"])
+
+
+@cache
 @st.composite
 def flags(draw: st.DrawFn, segment_names: tuple[str, ...] = ()) -> Table:
     """Tables of one flag, a rollout or a switch."""
-    optional = {"deputies": st.lists(_texts(), max_size=3, unique=True), "deny": audiences(segment_names)}
-    flag: Table = draw(st.fixed_dictionaries({"description": _texts(), "owner": _texts()}, optional=optional))
+    flag = draw(_described(segment_names))
     if draw(st.booleans()):
-        return flag | draw(st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)}))
+        return flag | draw(_switches(segment_names))
     stages = draw(_plans(segment_names))
-    has_control = any(0 < stage["share"] < 100 for stage in stages)
-    plan = {
-        "unit": st.sampled_from(["user", "account", "visitor"]),
-        "cohort": names(),
-        "guards": _guard_lists(with_control=has_control),
-    }
-    return flag | {"stages": stages} | draw(st.fixed_dictionaries({}, optional=plan))
+    return flag | {"stages": stages} | draw(_rollouts(with_control=any(0 < stage["share"] < 100 for stage in stages)))
 
 
+@cache
+def _described(segment_names: tuple[str, ...]) -> st.SearchStrategy[Table]:
+    optional = {"deputies": st.lists(_TEXTS, max_size=3, unique=True), "deny": audiences(segment_names)}
+    return st.fixed_dictionaries({"description": _TEXTS, "owner": _TEXTS}, optional=optional)
+
+
+@cache
+def _switches(segment_names: tuple[str, ...]) -> st.SearchStrategy[Table]:
+    return st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)})
+
+
+@cache
+def _rollouts(*, with_control: bool) -> st.SearchStrategy[Table]:
+    optional = {"unit": _UNITS, "cohort": names(), "guards": _guard_lists(with_control=with_control)}
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+@cache
 def segments() -> st.SearchStrategy[Table]:
     """Tables of one segment, of either form that needs no other file."""
-    members = {"unit": st.sampled_from(["user", "account", "visitor"]), "members": st.lists(_texts(), unique=True)}
+    members = {"unit": _UNITS, "members": st.lists(_TEXTS, unique=True)}
     return st.fixed_dictionaries(members) | st.fixed_dictionaries({"audience": audiences()})
+
+
+@cache
+def _named(tables: st.SearchStrategy[Table]) -> st.SearchStrategy[dict[str, Table]]:
+    return st.dictionaries(names(), tables, max_size=2)
 
 
 @st.composite
@@ -179,8 +221,8 @@ def definitions(draw: st.DrawFn) -> Table:
     """Whole definitions files."""
     document: Table = {}
     if draw(st.booleans()):
-        document["segments"] = draw(st.dictionaries(names(), segments(), max_size=2))
+        document["segments"] = draw(_named(segments()))
     known = tuple(document.get("segments", {}))
     if draw(st.booleans()):
-        document["flags"] = draw(st.dictionaries(names(), flags(known), max_size=2))
+        document["flags"] = draw(_named(flags(known)))
     return document

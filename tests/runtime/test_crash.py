@@ -57,7 +57,7 @@ def _crashes(prepared: Path, work: Callable[[Store], object]) -> Iterator[SqlSto
             _die_before_statement(number)
             work(SqlStore(url))
 
-        code = wait(fork(work_until_killed))
+        code = wait(fork(work_until_killed, is_measured=False))
         assert code in (0, -signal.SIGKILL)
         store = SqlStore(url)
         yield store

@@ -94,10 +94,10 @@ def test_with_the_projects_own_definitions(settings: Any, tmp_path: Path, client
     """All rollouts are drafts; a typing error is one."""
     for other in watched():
         if other.names(["banner"]) is None:  # of another test; it cannot tell what there is
-            other.close()
+            other.close()  # type: ignore[attr-defined]  # a gate, like all of them
     (tmp_path / "flags.toml").write_text(FLAGS)
     settings.FLAGGATE_DEFINITIONS = tmp_path / "flags.toml"
-    before = threading.active_count()
+    before = {*threading.enumerate()}
     with override({"banner": True}):
         assert client.get("/ask/banner").content == b"True"
         assert client.get("/ask/team").content == b"False"
@@ -106,4 +106,4 @@ def test_with_the_projects_own_definitions(settings: Any, tmp_path: Path, client
             client.get("/ask/baner")
     with pytest.raises(UnknownFlagError, match='did you mean "banner"'), override({"baner": True}):
         pass
-    assert threading.active_count() == before
+    assert {*threading.enumerate()} <= before  # one of another test may end meanwhile
