@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from flaggate import Flag, Guard, Stage
 from flaggate.errors import MoveError
+from flaggate.rollout.moves import legal_verbs, move
 from flaggate.rollout.state import (
     EXPOSING,
     Event,
@@ -21,8 +22,6 @@ from flaggate.rollout.state import (
     Verb,
     born,
     current_stage,
-    legal_verbs,
-    move,
     rollout_from_json,
     rollout_to_json,
     unguarded_stages,

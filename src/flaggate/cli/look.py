@@ -23,9 +23,10 @@ from flaggate.errors import UnknownFlagError, UnreadableError
 from flaggate.flags.model import Segment
 from flaggate.flags.place import show
 from flaggate.flags.words import audience_words, condition_words, guard_words, stage_words
-from flaggate.rollout.holds import declared_conditions
-from flaggate.rollout.state import Event, Status, Verb, current_stage, legal_verbs, rollout_to_json
+from flaggate.rollout.moves import legal_verbs
+from flaggate.rollout.state import Event, Status, Verb, current_stage, rollout_to_json
 from flaggate.rollout.words import standing
+from flaggate.runtime.control import holds_by
 from flaggate.stores.base import Count, Row, Store
 from flaggate.stores.record import Record, flag_row, record_of, segment_of
 
@@ -35,19 +36,15 @@ _LOOKED_THROUGH = 1000
 """How many events of a flag are looked through for the one that killed it."""
 
 
-def _waits_for(record: Record) -> tuple[str, ...]:
+def _waits_for(record: Record, kept: Mapping[str, Any] | None) -> tuple[str, ...]:
     """What stands between the flag and its next stage."""
-    stage = current_stage(record.flag, record.rollout)
     if record.rollout.killed:
         return ("unkill",)
     if record.rollout.status is Status.DRAFT:
         return ("start",)
     if record.rollout.status is Status.WATCHING:
         return ("complete",)
-    if record.rollout.status is not Status.RUNNING or stage is None:
-        return ()
-    owner = () if record.rollout.accepted_by else ("an owner who accepts",)
-    return owner + declared_conditions(stage, datetime.now(UTC))
+    return tuple(str(hold) for hold in holds_by(kept, record.flag, record.rollout, datetime.now(UTC)))
 
 
 def _answers(record: Record) -> str:
@@ -79,31 +76,34 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
     if flag is not None:
         row = flag_row(store, flag)
         record = record_of(row)
-        counts = store.counts(flag)
+        counts, kept = store.counts(flag), store.progress()
         if is_json:
-            print_json({flag: _status_json(row, off, counts)})
+            print_json({flag: _status_json(row, off, counts, kept)})
         else:
-            _print_flag(record, store.history(flag, limit=_LOOKED_THROUGH))
+            _print_flag(record, kept.get(flag), store.history(flag, limit=_LOOKED_THROUGH))
             print_counts(record.flag, record.rollout, counts)
     elif is_json:
-        counts = store.counts()
-        print_json({row.name: _status_json(row, off, counts) for row in rows})
+        counts, kept = store.counts(), store.progress()
+        print_json({row.name: _status_json(row, off, counts, kept) for row in rows})
     elif not rows:
         line(f"no flags in {store.url}; {program()} apply flags.toml brings them in")
     else:
-        print_table(("flag", "is", "since", "owner", "waits for"), [_cells(row) for row in rows])
+        kept = store.progress()
+        print_table(("flag", "is", "since", "owner", "waits for"), [_cells(row, kept.get(row.name)) for row in rows])
 
 
-def _cells(row: Row) -> Sequence[str]:
+def _cells(row: Row, kept: Mapping[str, Any] | None) -> Sequence[str]:
     try:
         record = record_of(row)
     except UnreadableError as error:  # it is not to hide the others
         return row.name, f"cannot be read: {error.problem}"
     words = standing(record.flag, record.rollout)
-    return row.name, words, local_time(record.rollout.since), _answers(record), ", ".join(_waits_for(record))
+    return row.name, words, local_time(record.rollout.since), _answers(record), ", ".join(_waits_for(record, kept))
 
 
-def _status_json(row: Row, off: OffHere, counts: Sequence[Count]) -> dict[str, Any]:
+def _status_json(
+    row: Row, off: OffHere, counts: Sequence[Count], kept: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     here = {"off_here": off.covers(row.name), "version": row.version, "counts": counts_to_json(counts, row.name)}
     try:
         record = record_of(row)
@@ -115,20 +115,20 @@ def _status_json(row: Row, off: OffHere, counts: Sequence[Count]) -> dict[str, A
         "description": flag.description,
         "stage_name": None if stage is None else stage.name,
         "stages": [stage.name for stage in flag.stages],
-        "waits_for": list(_waits_for(record)),
-        "legal": list(legal_verbs(rollout)),
+        "waits_for": list(_waits_for(record, kept.get(row.name))),
+        "legal": list(legal_verbs(flag, rollout)),
     }  # fmt: skip
 
 
-def _print_flag(record: Record, events: Sequence[Event]) -> None:
+def _print_flag(record: Record, kept: Mapping[str, Any] | None, events: Sequence[Event]) -> None:
     line(f"{record.flag.name}: {record.flag.description}")
     last = ""
-    for label, words in _about(record, [event for event in events if event.kind == "flag"]):
+    for label, words in _about(record, kept, [event for event in events if event.kind == "flag"]):
         line(f"  {'' if label == last else label:<9} {words}")
         last = label
 
 
-def _about(record: Record, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
+def _about(record: Record, kept: Mapping[str, Any] | None, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
     """Everything about one flag, by label."""
     flag, rollout = record.flag, record.rollout
     yield "is", f"{standing(flag, rollout)}, since {local_time(rollout.since)}, attempt {rollout.attempt}"
@@ -147,9 +147,9 @@ def _about(record: Record, events: Sequence[Event]) -> Iterator[tuple[str, str]]
         words = "; ".join([stage_words(stage), *([conditions] if conditions else []), *guards])
         yield "stages", f"{number:<2} {mark}  {stage.name}: {words}"
     yield from (("guards", guard_words(guard)) for guard in flag.guards)
-    if waits := _waits_for(record):
+    if waits := _waits_for(record, kept):
         yield "waits for", ", ".join(waits)
-    yield "legal now", ", ".join(legal_verbs(rollout))
+    yield "legal now", ", ".join(legal_verbs(flag, rollout))
     yield from (("last", _event_words(event)) for event in events[-1:])
 
 

@@ -45,6 +45,7 @@ def _stage_to_json(stage: Stage) -> dict[str, Any]:
         "soak": None if stage.soak_seconds is None else duration_text(stage.soak_seconds * 1000),
         "min_sample": stage.min_sample,
         "approval": {None: None, "any": True, "other": "other"}[stage.approval],
+        "not_before": None if stage.not_before is None else stage.not_before.isoformat(),
         "hours": None if stage.hours is None else hours_text(stage.hours),
         "prove": stage.prove or None,
         "guards": [_guard_to_json(guard) for guard in stage.guards] or None,

@@ -23,6 +23,7 @@ from flaggate.flags.fields import (
     HOURS,
     LIMIT,
     MILLISECONDS,
+    MOMENT,
     NAME,
     NAME_PATTERN,
     PROVE,
@@ -44,7 +45,7 @@ __all__ = [
     "segment_from_json",
 ]
 
-_CONDITIONS: Final = ("soak", "min_sample", "approval", "hours", "prove")
+_CONDITIONS: Final = ("soak", "min_sample", "approval", "not_before", "hours", "prove")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,7 @@ _STAGE: Final[dict[str, Kind]] = {
     "soak": SECONDS,
     "min_sample": COUNT,
     "approval": APPROVAL,
+    "not_before": MOMENT,
     "hours": HOURS,
     "prove": PROVE,
     "guards": _GUARDS,

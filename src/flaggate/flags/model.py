@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
@@ -66,6 +67,8 @@ class Stage:
     min_sample: int | None = None
     """Exposed requests that must have been seen in this stage."""
     approval: Approval | None = None
+    not_before: datetime | None = None
+    """An aware moment."""
     hours: Hours | None = None
     prove: bool = False
     guards: tuple[Guard, ...] = ()

@@ -13,7 +13,7 @@ from flaggate.flags.conditions import audience_to_json
 from flaggate.flags.fields import duration_text, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
 
-__all__ = ["audience_words", "condition_words", "guard_words", "stage_words", "value_words"]
+__all__ = ["audience_words", "condition_words", "guard_words", "span_words", "stage_words", "value_words"]
 
 
 def value_words(value: Any) -> str:
@@ -48,7 +48,9 @@ def condition_words(flag: Flag) -> Iterator[str]:
     """For each stage, what has to be true before it is left: soak 24h, min_sample 500."""
     for written in flag_to_json(flag).get("stages", ()):
         declared = [
-            (key, written[key]) for key in ("soak", "min_sample", "prove", "hours", "approval") if key in written
+            (key, written[key])
+            for key in ("soak", "min_sample", "prove", "not_before", "hours", "approval")
+            if key in written
         ]
         yield ", ".join(_declared(key, value) for key, value in declared)
 
@@ -67,3 +69,16 @@ def guard_words(guard: Guard) -> str:
     else:
         limit = percent_text(guard.limit or Decimal(0))
     return f"{guard.metric}{slow} at most {limit}: {guard.on_breach} on breach, {guard.on_no_data} on no data"
+
+
+def span_words(seconds: float) -> str:
+    """A span of time, in its two largest units: 3 h 12 min, 45 s, 24 h, 5 d."""
+    rest, words = int(seconds), []
+    days = ((86_400, "d"),) if rest >= 3 * 86_400 else ()  # the soak of a plan is 24h or 48h
+    for unit, name in (*days, (3_600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, unit)
+        if count:
+            words.append(f"{count} {name}")
+        if len(words) == 2 or (words and not count):  # 2 d 5 s is 2 d
+            break
+    return " ".join(words) or "0 s"

@@ -9,6 +9,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -29,15 +30,19 @@ if TYPE_CHECKING:
     from flaggate.runtime.control import Control
     from flaggate.runtime.pull import Puller
     from flaggate.runtime.snapshot import Snapshot
+    from flaggate.runtime.ticker import Looked, Notices, Ticker
     from flaggate.stores.base import Store
 
-__all__ = ["FIRST_WAIT_SECONDS", "FLUSH_SECONDS", "Gate", "Health"]
+__all__ = ["FIRST_WAIT_SECONDS", "FLUSH_SECONDS", "TICK_SECONDS", "Gate", "Health"]
 
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
 
 FLUSH_SECONDS: Final = 2.0
 """How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
+
+TICK_SECONDS: Final = 5.0
+"""How often the process that holds the lease looks at the rollouts."""
 
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
@@ -68,10 +73,15 @@ class Gate:
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
+        notify: str | os.PathLike[str] | None = None,
     ) -> None:
         self.store = store
         self.meter = Meter(hang_seconds)
         self._definitions = definitions
+        self._notify = notify
+        self._ticker: Ticker | None = None
+        self._ticked_at = monotonic()
+        self._unticked: str | None = None
         self.directory = store.directory if directory is None else directory
         """Of what this process keeps on disk; None = nothing."""
         self._background = not is_under_test_runner() if background is None else background
@@ -107,6 +117,7 @@ class Gate:
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
+        notify: str | os.PathLike[str] | None = None,
     ) -> Gate:
         """A gate on a store. Opens and starts nothing yet: that is for the first question.
 
@@ -119,6 +130,7 @@ class Gate:
                 without it, `refresh` takes over changes.
             hang_seconds: A request whose response has not started by then counts as failed. Keep it below
                 the server's own time-out: a worker that is killed tells nothing.
+            notify: An Apprise configuration: whom to tell, and how. None = nobody is told by this process.
 
         Raises:
             StoreError: for a URL that names no store.
@@ -126,7 +138,12 @@ class Gate:
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
         opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
         return cls(
-            opened, definitions=definitions, directory=directory, background=background, hang_seconds=hang_seconds
+            opened,
+            definitions=definitions,
+            directory=directory,
+            background=background,
+            hang_seconds=hang_seconds,
+            notify=notify,
         )
 
     @property
@@ -206,7 +223,8 @@ class Gate:
         snapshot, keeper = self._snapshot, self._keeper
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
-        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure) or self._unflushed
+        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
+        problem = problem or self._unflushed or self._unticked
         return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
 
     def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
@@ -244,17 +262,49 @@ class Gate:
     def refresh(self) -> None:
         """Take over what changed and hand over what was counted, now and in this thread: for scripts and tests
         without a keeper."""
-        self.keep()
+        self._round()
         self.flush()
         self.begun()
 
     def keep(self) -> None:
         """One round of the keeper. Raises nothing; what went wrong is in `health`."""
+        self._round()
+        if monotonic() - self._ticked_at >= TICK_SECONDS:
+            self.tick()
+
+    def _round(self) -> None:
         self.pull()
         for look in self._upkeep:
             look()
         if self.meter.look_for_hangs() or monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self.flush()
+
+    def tick(self) -> list[Looked] | None:
+        """Look at every rollout now, if this process holds the lease or can have it. Raises nothing.
+
+        Returns:
+            What came of each look; None if another process has the lease, or the store does not answer.
+        """
+        from flaggate.runtime.ticker import Ticker  # with all that moves rollouts: not for those who only ask
+
+        self._ticked_at = monotonic()
+        looked, self._unticked = None, None
+        try:
+            if self._ticker is None:
+                self._ticker = Ticker(self.store, notices=self._notices())
+            rows = () if self._of_store is None else self._of_store.rows.values()
+            looked = self._ticker.tick(rows)
+        except Exception as error:  # supervised: nothing is half done, and the next look comes
+            self._unticked = f"no look at the rollouts: {error}"
+            self.trouble.say_once(self._unticked)
+        return looked
+
+    def _notices(self) -> Notices | None:
+        if self._notify is None:
+            return None
+        from flaggate.runtime.notices import Notifier  # with Apprise: for those who tell
+
+        return Notifier(self._notify, say)
 
     def flush(self, *, is_last: bool = False) -> None:
         """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again, the last
@@ -266,6 +316,9 @@ class Gate:
         except Exception as error:  # supervised: the counts are kept, and the next round comes
             self._unflushed = f"counts wait to be written: {error}"
             self.trouble.say_once(self._unflushed)
+        if is_last and self._ticker is not None:
+            with suppress(FlaggateError):  # the lease ends by itself
+                self._ticker.release()
 
     def upkeep(self, look: Callable[[], None]) -> None:
         """Have the keeper call this in each round. It must be quick, and raise nothing."""
@@ -393,7 +446,8 @@ class Gate:
         self._keeper = None
         self.trouble.begin_anew()
         self.meter.begin_anew()
-        self._unflushed = None
+        self._unflushed = self._unticked = None
+        self._ticker = None  # the lease is the parent's
         if self._made_puller is not None:
             self._made_puller.forked()
         self.ready = None

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -25,15 +25,15 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaggate.errors import BusyError, ConflictError, StoreError
+from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Count, Kind, Report, Row, Write, added, without_password
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Write, added, without_password
 
 __all__ = ["SCHEMA_VERSION", "SqlStore"]
 
-SCHEMA_VERSION = 2
-_KNOWN_VERSIONS = frozenset({1, SCHEMA_VERSION})
-"""Version 1 had no counts: its tables are made when it is first opened."""
+SCHEMA_VERSION = 3
+_KNOWN_VERSIONS = frozenset({1, 2, SCHEMA_VERSION})
+"""Version 1 had no counts, version 2 no lease and no progress: their tables are made when it is first opened."""
 _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
@@ -88,6 +88,21 @@ _processes = sa.Table(
     sa.Column("sequence", sa.Integer, nullable=False),  # of its last report
     sa.Column("seen", sa.Integer, nullable=False, index=True),  # Unix time
 )
+_leases = sa.Table(
+    "flaggate_lease",
+    _metadata,
+    sa.Column("id", sa.Integer, primary_key=True),  # one row
+    sa.Column("holder", sa.String(32), nullable=False),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("renewed_at", sa.Double, nullable=False),  # Unix time
+    sa.Column("seconds", sa.Double, nullable=False),
+)
+_progress = sa.Table(
+    "flaggate_progress",
+    _metadata,
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("document", sa.Text, nullable=False),  # JSON
+)
 _COUNTS_BUSY_SECONDS = 0.2
 _FORGET_SECONDS = 7 * 86_400  # a process that reported nothing for so long repeats no report
 _left_open: list[object] = []
@@ -101,11 +116,14 @@ class SqlStore:
         url: Of a file; a database in memory is private to a connection and refused.
         create: Whether to make the file and its tables when they are not there.
         busy_seconds: How long a write waits for another process's.
+        clock: Unix time, for the lease.
     """
 
     poll_seconds = 0.1
 
-    def __init__(self, url: str, *, create: bool = True, busy_seconds: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, create: bool = True, busy_seconds: float = 5.0, clock: Callable[[], float] = time.time
+    ) -> None:
         try:
             parsed = sa.make_url(url)
         except (SQLAlchemyError, ValueError) as error:  # ValueError: a port that is no number
@@ -121,6 +139,7 @@ class SqlStore:
             ) from error
         self.directory: str | None = f"{self._path}.flaggate"
         self._create = create
+        self._clock = clock
         self._busy_seconds = busy_seconds
         self._url = parsed.set(database=str(self._path))
         self._lock = threading.RLock()
@@ -153,8 +172,10 @@ class SqlStore:
             found = connection.execute(query.where(_rows.c.kind == kind, _rows.c.name == name)).first()
             return None if found is None or found.document is None else _row(kind, name, *found)
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         with self._transaction("BEGIN IMMEDIATE") as connection:
+            if holder is not None:
+                self._check_lease(connection, holder)
             revision = int(connection.scalar(sa.select(_meta.c.revision)) or 0) + 1
             for write in writes:
                 self._write(connection, write, revision)
@@ -180,6 +201,7 @@ class SqlStore:
             connection.execute(sa.update(_rows).where(key).values(**values))
         if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
             connection.execute(sa.delete(_counts).where(_counts.c.flag == write.name))
+            connection.execute(sa.delete(_progress).where(_progress.c.name == write.name))
 
     def add_counts(self, report: Report) -> None:
         with self._hurried(), self._transaction("BEGIN IMMEDIATE") as connection:
@@ -241,6 +263,52 @@ class SqlStore:
         with self._transaction() as connection:
             found = connection.execute(query)
             return [Count(**dict(row) | {"histogram": _loads(row["histogram"])}) for row in found.mappings()]
+
+    # --- the lease and what its holder keeps ------------------------------------------------
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            held = self._held(connection)
+            if held is not None and held.holder != holder:
+                return False
+            connection.execute(sa.delete(_leases))
+            values = {"id": 1, "holder": holder, "who": who, "renewed_at": self._clock(), "seconds": seconds}
+            connection.execute(sa.insert(_leases).values(values))
+            return True
+
+    def lease(self) -> Lease | None:
+        with self._transaction() as connection:
+            return self._held(connection)
+
+    def _held(self, connection: sa.Connection) -> Lease | None:
+        found = connection.execute(sa.select(_leases)).first()
+        lease = None if found is None else Lease(found.holder, found.who, found.renewed_at, found.seconds)
+        return lease if lease is not None and lease.is_held(self._clock()) else None
+
+    def release_lease(self, holder: str) -> None:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            connection.execute(sa.delete(_leases).where(_leases.c.holder == holder))
+
+    def _check_lease(self, connection: sa.Connection, holder: str) -> None:
+        held = self._held(connection)
+        if held is None or held.holder != holder:
+            raise LeaseError(self.url)
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        with self._transaction() as connection:
+            return {row.name: _loads(row.document) for row in connection.execute(sa.select(_progress))}
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            self._check_lease(connection, holder)
+            connection.execute(sa.delete(_progress).where(_progress.c.name.in_(documents)))
+            kept = [
+                {"name": name, "document": _dumps(document)}
+                for name, document in documents.items()
+                if document is not None
+            ]
+            if kept:
+                connection.execute(sa.insert(_progress), kept)
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id.desc()).limit(limit)
