@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "gunicorn": f"{_GUNICORN} --workers=4 tests.e2e.sites:wsgi_app",
     "gunicorn --preload": f"{_GUNICORN} --workers=4 --preload tests.e2e.sites:wsgi_app",
     "gunicorn gthread": f"{_GUNICORN} --workers=4 --threads=4 tests.e2e.sites:wsgi_app",
+    "gunicorn, two workers": f"{_GUNICORN} --workers=2 tests.e2e.sites:wsgi_app",
     "gunicorn, one worker": f"{_GUNICORN} --bind=unix:{{folder}}/socket tests.e2e.sites:wsgi_app",
     "gunicorn behind ProxyFix": f"{_GUNICORN} tests.e2e.sites:proxy_fixed",
     "uvicorn": f"{_UVICORN} --workers=2 tests.e2e.sites:asgi_app",

@@ -2,7 +2,7 @@
 and where.
 
 The same app stands behind the middleware several times, with other settings each time; the first part of the path says
-which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES.
+which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES; SITE_TICK_SECONDS says how often it looks at rollouts.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from flaggate import FlaggateError, Gate
 from flaggate.contrib.flask import init_app
+from flaggate.runtime.gate import TICK_SECONDS
 from flaggate.web import asgi, wsgi
 
 SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
@@ -29,7 +30,9 @@ SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
 """Whom the site trusts, by the first part of the path."""
 _SESSION: Final = URLSafeSerializer("the key of the app's own sessions")
 
-gate = Gate.open(os.environ.get("FLAGGATE_STORE", "memory://"))
+gate = Gate.open(
+    os.environ.get("FLAGGATE_STORE", "memory://"), tick_seconds=float(os.environ.get("SITE_TICK_SECONDS", TICK_SECONDS))
+)
 
 
 def signed_in(words: Mapping[str, Any]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta, timezone
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["audiences", "definitions", "flags", "guards", "names", "segments"]
+from flaggate.flags.notify import KINDS
+
+__all__ = ["audiences", "definitions", "flags", "guards", "names", "segments", "templates"]
 
 Table = dict[str, Any]
 _Form = dict[str, st.SearchStrategy[Any]]
@@ -32,7 +36,9 @@ _WHOLE = st.integers(-(2**63), 2**63 - 1)
 _NUMBERS = _WHOLE | st.floats(allow_nan=False, allow_infinity=False)
 _SCALARS = st.text(max_size=12) | _NUMBERS | st.booleans()
 _MOMENTS = st.datetimes(
-    timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+    datetime(1, 1, 2),
+    datetime(9999, 12, 30),  # a moment of any year, whatever the zone
+    timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 ).map(lambda moment: moment.isoformat())
 _NETWORKS = st.sampled_from(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "0.0.0.0/0", "::1/128"])
 _VERSIONS = st.sampled_from([">=2.1", ">=2.1,<3", "~=1.4", "==2.*", "!=1.0.post1", ">2.0rc1"])
@@ -103,6 +109,7 @@ _CONDITIONS = {
     "soak": _DURATIONS,
     "min_sample": st.integers(1, 10**9),
     "approval": st.sampled_from([True, "other"]),
+    "not_before": _MOMENTS,
     "hours": _HOURS,
     "prove": st.just(True),
 }
@@ -130,11 +137,10 @@ def _guard_lists(*, with_control: bool) -> st.SearchStrategy[list[Table]]:
 
 
 @st.composite
-def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
+def _stages(draw: st.DrawFn, stage_names: list[str], is_rising: bool, segment_names: tuple[str, ...]) -> list[Table]:
     stages: list[Table] = []
-    stage_names = draw(st.lists(names(), min_size=1, max_size=4, unique=True))
     shares = [draw(_SHARES) for _ in stage_names]
-    if is_rising := draw(st.booleans()):
+    if is_rising:
         shares.sort()
     for index, name in enumerate(stage_names):
         stage: Table = {"name": name}
@@ -151,21 +157,74 @@ def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
     return stages
 
 
+def _plans(segment_names: tuple[str, ...]) -> st.SearchStrategy[list[Table]]:
+    stage_names = st.lists(names(), min_size=1, max_size=4, unique=True)
+    return st.tuples(stage_names, st.booleans()).flatmap(lambda drawn: _stages(*drawn, segment_names))
+
+
+def _has_control(shares: list[float]) -> bool:
+    return any(0 < share < 100 for share in shares)
+
+
 @st.composite
-def flags(draw: st.DrawFn, segment_names: tuple[str, ...] = ()) -> Table:
-    """Tables of one flag, a rollout or a switch."""
-    optional = {"deputies": st.lists(_texts(), max_size=3, unique=True), "deny": audiences(segment_names)}
+def templates(draw: st.DrawFn, segment_names: tuple[str, ...] = ()) -> Table:
+    """Tables of one template."""
+    stages = draw(_plans(segment_names))
+    guards = _guard_lists(with_control=_has_control([stage["share"] for stage in stages]))
+    return {"stages": stages} | draw(st.fixed_dictionaries({}, optional={"guards": guards}))
+
+
+@st.composite
+def _taken(draw: st.DrawFn, name: str, template: Table, segment_names: tuple[str, ...]) -> Table:
+    """What a flag says of its plan under a template."""
+    theirs = template["stages"]
+    is_rising = any("stage number" not in stage.get("audience", ()) for stage in theirs)
+    others = draw(_stages([stage["name"] for stage in theirs], is_rising, segment_names))
+    is_for_others = draw(st.booleans())  # in all stages or in none, so that no share falls
+    own: list[Table] = []
+    for other in others:
+        entry = {key: other[key] for key in _CONDITIONS if key in other and draw(st.booleans())}
+        if is_for_others:
+            entry |= {key: other[key] for key in ("audience", "share") if key in other}
+            entry["guards"] = other.get("guards", [])
+        if bool(entry) or draw(st.booleans()):
+            own.append({"name": other["name"]} | entry)
+    has_control = _has_control([stage["share"] for stage in (others if is_for_others else theirs)])
+    flag: Table = {"template": name} | ({"stages": draw(st.permutations(own))} if own else {})
+    if draw(st.booleans()) or not has_control:  # the template's guards may be against control
+        flag["guards"] = draw(_guard_lists(with_control=has_control))
+    return flag
+
+
+_OF_ROLLOUTS: _Form = {"unit": st.sampled_from(["user", "account", "visitor"]), "cohort": names()}
+
+
+@st.composite
+def flags(
+    draw: st.DrawFn, segment_names: tuple[str, ...] = (), among: Mapping[str, Table] = MappingProxyType({})
+) -> Table:
+    """Tables of one flag, a rollout or a switch; a rollout's may be one of these templates."""
+    optional = {
+        "deputies": st.lists(_texts(), max_size=3, unique=True),
+        "deny": audiences(segment_names),
+        "notify": _NOTIFY,
+    }
     flag: Table = draw(st.fixed_dictionaries({"description": _texts(), "owner": _texts()}, optional=optional))
     if draw(st.booleans()):
         return flag | draw(st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)}))
+    flag |= draw(st.fixed_dictionaries({}, optional=_OF_ROLLOUTS))
+    if bool(among) and draw(st.booleans()):
+        name = draw(st.sampled_from([*among]))
+        return flag | draw(_taken(name, among[name], segment_names))
     stages = draw(_plans(segment_names))
-    has_control = any(0 < stage["share"] < 100 for stage in stages)
-    plan = {
-        "unit": st.sampled_from(["user", "account", "visitor"]),
-        "cohort": names(),
-        "guards": _guard_lists(with_control=has_control),
-    }
-    return flag | {"stages": stages} | draw(st.fixed_dictionaries({}, optional=plan))
+    guards = _guard_lists(with_control=_has_control([stage["share"] for stage in stages]))
+    return flag | {"stages": stages} | draw(st.fixed_dictionaries({}, optional={"guards": guards}))
+
+
+_RECIPIENTS = st.sampled_from(["owner", "deputies", "oncall", "ada@example.com", "Größe", "#1"])
+_NOTIFY = st.dictionaries(
+    _RECIPIENTS, st.just("all") | st.lists(st.sampled_from(KINDS), min_size=1, max_size=3, unique=True), max_size=3
+)
 
 
 def segments() -> st.SearchStrategy[Table]:
@@ -182,5 +241,8 @@ def definitions(draw: st.DrawFn) -> Table:
         document["segments"] = draw(st.dictionaries(names(), segments(), max_size=2))
     known = tuple(document.get("segments", {}))
     if draw(st.booleans()):
-        document["flags"] = draw(st.dictionaries(names(), flags(known), max_size=2))
+        document["templates"] = draw(st.dictionaries(names(), templates(known), min_size=1, max_size=1))
+    if draw(st.booleans()):
+        among = document.get("templates", {})
+        document["flags"] = draw(st.dictionaries(names(), flags(known, among), max_size=2))
     return document

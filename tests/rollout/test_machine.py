@@ -59,7 +59,9 @@ class Moves(RuleBasedStateMachine):
 
     @rule(data=st.data(), actor=st.sampled_from((None, OTHER)))
     def do_what_is_legal(self, data: st.DataObject, actor: str | None) -> None:
-        self._do(data.draw(st.sampled_from(legal_verbs(self.rollout))), actor or self.rollout.owner, "because")
+        self._do(
+            data.draw(st.sampled_from(legal_verbs(self.flag, self.rollout))), actor or self.rollout.owner, "because"
+        )
 
     @rule(
         verb=st.sampled_from(Verb),

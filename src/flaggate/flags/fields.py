@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -157,12 +157,11 @@ def _read_prove(value: object, place: Place) -> bool | None:
 
 
 def _read_moment(value: object, place: Place) -> datetime | None:
-    moment = value
-    if isinstance(value, str):
-        with suppress(ValueError):  # answered below, with everything else that is no moment
-            moment = datetime.fromisoformat(value)
-    if isinstance(moment, datetime) and moment.tzinfo is not None:
-        return moment
+    """In UTC, so that one moment has one form, whatever the zone that it was written in."""
+    with suppress(ValueError, OverflowError):  # answered below, with everything else that is no moment
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            return moment.astimezone(UTC)  # overflows in the first and the last hours of all years
     place.wrong_value(value, "a date and time with its zone: 2026-01-01T00:00:00Z")
     return None
 

@@ -15,6 +15,7 @@ __all__ = [
     "Flag",
     "Guard",
     "Hours",
+    "Recipient",
     "Segment",
     "Stage",
     "Unit",
@@ -80,6 +81,16 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who is told, and of what."""
+
+    to: str
+    """A tag of the Apprise configuration; `owner` and `deputies` are the rollout's own people."""
+    kinds: tuple[str, ...] | None = None
+    """None = of everything."""
+
+
+@dataclass(frozen=True, slots=True)
 class Flag:
     """A named switch that is declared. Without stages it is a switch."""
 
@@ -96,6 +107,8 @@ class Flag:
     """Of a switch; a rollout's audiences are its stages'."""
     stages: tuple[Stage, ...] = ()
     guards: tuple[Guard, ...] = ()
+    notify: tuple[Recipient, ...] | None = None
+    """None = not said: owner and deputies are told everything."""
 
     @property
     def is_switch(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,15 @@ from flaggate.flags.conditions import audience_to_json
 from flaggate.flags.fields import duration_text, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
 
-__all__ = ["audience_words", "condition_words", "guard_words", "span_words", "stage_words", "value_words"]
+__all__ = [
+    "audience_words",
+    "condition_words",
+    "guard_words",
+    "moment_words",
+    "span_words",
+    "stage_words",
+    "value_words",
+]
 
 
 def value_words(value: Any) -> str:
@@ -58,6 +67,8 @@ def condition_words(flag: Flag) -> Iterator[str]:
 def _declared(key: str, value: Any) -> str:
     if key == "approval" and value == "other":
         return "approval by another person"
+    if key == "not_before":
+        return f"{key} {moment_words(datetime.fromisoformat(value))}"
     return key if value is True else f"{key} {value}"
 
 
@@ -69,6 +80,11 @@ def guard_words(guard: Guard) -> str:
     else:
         limit = percent_text(guard.limit or Decimal(0))
     return f"{guard.metric}{slow} at most {limit}: {guard.on_breach} on breach, {guard.on_no_data} on no data"
+
+
+def moment_words(moment: datetime) -> str:
+    """An aware moment, to the minute: Tue 01 Dec 2026 09:00 UTC."""
+    return f"{moment.astimezone(UTC):%a %d %b %Y %H:%M} UTC"
 
 
 def span_words(seconds: float) -> str:

@@ -90,7 +90,7 @@ _Found = Iterator[tuple[HoldKind, str, str] | tuple[HoldKind, str, str, float, f
 
 def _by_guards(judgement: Judgement | None) -> _Found:
     if judgement is None:
-        yield HoldKind.UNJUDGED, "its guards are not judged", "a look at its guards"
+        yield HoldKind.UNJUDGED, "a judgement of its guards", "a look at its guards"
         return
     if blind := ", ".join(f"{verdict.guard.metric} ({verdict.answer})" for verdict in judgement.blind()):
         yield HoldKind.BLIND, f"nothing is known of {blind}", "data of every guard"
@@ -130,7 +130,7 @@ def _by_people(stage: Stage, rollout: Rollout) -> _Found:
         yield HoldKind.OWNER, "nobody answers for it", f"{rollout.owner} or a deputy accepts"
     if stage.approval is not None and not rollout.is_approved:
         is_any = stage.approval == "any"
-        by = "somebody" if is_any else f"somebody other than {rollout.asked_by}"
+        by = "somebody" if is_any else f"somebody other than {rollout.asked_by or 'who asked'}"
         yield HoldKind.APPROVAL, "approval" if is_any else "approval by another person", f"{by} approves"
 
 

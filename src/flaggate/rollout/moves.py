@@ -224,7 +224,7 @@ _MOVES: Final[dict[Verb, _Move]] = {
     Verb.OFF: _Move(_to(Status.OFF), frozenset({Status.ON}), frozenset({Status.OFF})),
     Verb.KILL: _Move(_kill, _ANY),
     Verb.UNKILL: _Move(_unkill, _ANY, needs_reason=True),
-    Verb.APPROVE: _Move(_approve, frozenset({Status.RUNNING, Status.PAUSED})),
+    Verb.APPROVE: _Move(_approve, frozenset({Status.RUNNING, Status.PAUSED}), grows=True),
     Verb.OWNER_ACCEPT: _Move(_owner_accept, _ANY),
     Verb.OWNER_SET: _Move(_owner_set, _ANY),
     Verb.OWNER_AWAY: _Move(_owner_away, _ANY),

@@ -11,6 +11,7 @@ from flaggate.rollout.state import Rollout
 
 __all__ = [
     "LEASE_SECONDS",
+    "LEASE_TICKS",
     "LONGEST_LOOK_SECONDS",
     "WATCH_SECONDS",
     "Progress",
@@ -20,6 +21,8 @@ __all__ = [
 
 LEASE_SECONDS: Final = 15.0
 """How long a holder that stays away keeps the lease."""
+LEASE_TICKS: Final = 3
+"""So many looks fit into it."""
 LONGEST_LOOK_SECONDS: Final = 15.0
 """What one look observes at most: time in which nobody looked is not observed (invariant I16)."""
 WATCH_SECONDS: Final = 48 * 3600

@@ -12,7 +12,7 @@ from flaggate.flags.words import span_words
 from flaggate.rollout.holds import Hold, holds
 from flaggate.rollout.moves import AUTOMATIC, Act, move
 from flaggate.rollout.progress import WATCH_SECONDS, Progress, progress_of
-from flaggate.rollout.state import Event, Rollout, Status, Verb
+from flaggate.rollout.state import Event, Rollout, Status, Verb, current_stage
 from flaggate.rollout.verdict import Answer, Judgement, Verdict
 
 __all__ = ["Look", "is_looked_at", "tick", "verdict_to_json"]
@@ -60,7 +60,7 @@ def tick(flag: Flag, rollout: Rollout, known: Progress | None, judgement: Judgem
         return _watched(flag, rollout, progress, judgement if is_seen else None, now)
     found = holds(flag, rollout, progress, judgement, now)
     progress = progress.held((hold.kind for hold in found), now)
-    if found:
+    if found or current_stage(flag, rollout) is None:  # None: nobody can tell what would be left
         return Look(progress, found)
     evidence = _observed(progress) | _verdicts(judgement)
     return _moved(

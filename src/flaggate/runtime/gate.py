@@ -42,7 +42,7 @@ FLUSH_SECONDS: Final = 2.0
 """How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
 
 TICK_SECONDS: Final = 5.0
-"""How often the process that holds the lease looks at the rollouts."""
+"""How often the process that holds the lease looks at the rollouts; the lease lasts three times as long."""
 
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
@@ -74,11 +74,13 @@ class Gate:
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
         notify: str | os.PathLike[str] | None = None,
+        tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self.store = store
         self.meter = Meter(hang_seconds)
         self._definitions = definitions
         self._notify = notify
+        self._tick_seconds = tick_seconds
         self._ticker: Ticker | None = None
         self._ticked_at = monotonic()
         self._unticked: str | None = None
@@ -118,6 +120,7 @@ class Gate:
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
         notify: str | os.PathLike[str] | None = None,
+        tick_seconds: float = TICK_SECONDS,
     ) -> Gate:
         """A gate on a store. Opens and starts nothing yet: that is for the first question.
 
@@ -130,11 +133,18 @@ class Gate:
                 without it, `refresh` takes over changes.
             hang_seconds: A request whose response has not started by then counts as failed. Keep it below
                 the server's own time-out: a worker that is killed tells nothing.
-            notify: An Apprise configuration: whom to tell, and how. None = nobody is told by this process.
+            notify: The file of an Apprise configuration: whom to tell, and how. None = nobody is told by this process.
+            tick_seconds: How often it looks at the rollouts if it is the one that does. After three times as long
+                without a look another process takes over.
 
         Raises:
             StoreError: for a URL that names no store.
+            SettingError: for a `notify` that is no file, or without Apprise.
         """
+        if notify is not None:
+            from flaggate.runtime.notify import checked_config  # for those who tell
+
+            notify = checked_config(notify)
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
         opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
         return cls(
@@ -144,6 +154,7 @@ class Gate:
             background=background,
             hang_seconds=hang_seconds,
             notify=notify,
+            tick_seconds=tick_seconds,
         )
 
     @property
@@ -227,6 +238,11 @@ class Gate:
         problem = problem or self._unflushed or self._unticked
         return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
 
+    @property
+    def has_lease(self) -> bool:
+        """Whether it is this process that looks at the rollouts and moves them."""
+        return self._ticker is not None and self._ticker.has_lease
+
     def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
         decide = snapshot.decide.get(name) if isinstance(name, str) else None
@@ -269,7 +285,7 @@ class Gate:
     def keep(self) -> None:
         """One round of the keeper. Raises nothing; what went wrong is in `health`."""
         self._round()
-        if monotonic() - self._ticked_at >= TICK_SECONDS:
+        if monotonic() - self._ticked_at >= self._tick_seconds:
             self.tick()
 
     def _round(self) -> None:
@@ -291,7 +307,7 @@ class Gate:
         looked, self._unticked = None, None
         try:
             if self._ticker is None:
-                self._ticker = Ticker(self.store, notices=self._notices())
+                self._ticker = Ticker(self.store, notices=self._notices(), every_seconds=self._tick_seconds)
             rows = () if self._of_store is None else self._of_store.rows.values()
             looked = self._ticker.tick(rows)
         except Exception as error:  # supervised: nothing is half done, and the next look comes
@@ -302,7 +318,7 @@ class Gate:
     def _notices(self) -> Notices | None:
         if self._notify is None:
             return None
-        from flaggate.runtime.notices import Notifier  # with Apprise: for those who tell
+        from flaggate.runtime.notices import Notifier  # for those who tell
 
         return Notifier(self._notify, say)
 
@@ -317,6 +333,8 @@ class Gate:
             self._unflushed = f"counts wait to be written: {error}"
             self.trouble.say_once(self._unflushed)
         if is_last and self._ticker is not None:
+            with suppress(FlaggateError):  # whoever looks next tells them again
+                self._ticker.tell(LAST_FLUSH_SECONDS)
             with suppress(FlaggateError):  # the lease ends by itself
                 self._ticker.release()
 
@@ -402,7 +420,8 @@ class Gate:
                 if self._keeper is None and not self._is_starting:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
-                        self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+                        poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
+                        self._keeper = Keeper(weakref.ref(self), poll_seconds)
                     finally:
                         self._is_starting = False
             self._no_thread = None
@@ -431,13 +450,18 @@ class Gate:
     def before_fork(self) -> None:
         # Between two rounds if possible: nothing half imported, nothing half written. Not for ever: the store may hang.
         self._is_pull_held = self._pull_lock.acquire(timeout=1.0)
+        if self._ticker is not None:
+            self._ticker.before_fork()
         self.store.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         if in_child:
             self._begin_anew()
-        elif self._is_pull_held:
-            self._pull_lock.release()
+        else:
+            if self._is_pull_held:
+                self._pull_lock.release()
+            if self._ticker is not None:
+                self._ticker.after_fork()
         self.store.after_fork(in_child=in_child)
 
     def _begin_anew(self) -> None:

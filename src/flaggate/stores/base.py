@@ -140,7 +140,7 @@ class Store(Protocol):
 
         Raises:
             ConflictError: a row is not at the version that was expected.
-            LeaseError: somebody else holds the lease.
+            LeaseError: the lease is not the holder's, or is over.
         """
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
@@ -159,22 +159,33 @@ class Store(Protocol):
         """The sums of one flag, or of all: by flag, attempt, stage and arm, in this order."""
 
     def take_lease(self, holder: str, who: str, seconds: float) -> bool:
-        """Take the lease, or renew it. Returns whether this process has it now: not while another one's lasts."""
+        """Take the lease, or renew it. Returns whether this process has it now: not while another one's lasts; of several
+        that ask at once one gets it. Waits for another writer only shortly.
+
+        Raises:
+            BusyError: it did not end; ask again.
+        """
 
     def lease(self) -> Lease | None:
         """Whose it is now; None = nobody's. As cheap as can be."""
 
     def release_lease(self, holder: str) -> None:
-        """Let the next one have it at once, if it is this process's."""
+        """Let the next one have it at once, if it is this process's.
+
+        Raises:
+            BusyError: as `take_lease`.
+        """
 
     def progress(self) -> dict[str, Mapping[str, Any]]:
         """What the lease's holder keeps beside the rows, by name."""
 
     def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
-        """Keep these, all or nothing; None removes one. Touches neither the revision nor any row's version.
+        """Keep these in place of what is there by their names, all or nothing; None removes one. Touches neither the
+        revision nor any row's version. Waits for another writer only shortly.
 
         Raises:
-            LeaseError: the lease is not this process's, or is over.
+            LeaseError: the lease is not the holder's, or is over.
+            BusyError: another writer did not end; nothing was kept, and the same may be handed over again.
         """
 
     def before_fork(self) -> None:

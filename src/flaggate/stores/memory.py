@@ -29,7 +29,11 @@ class _Kept:
 
 
 class MemoryStore:
-    """Keeps everything in this process; a fork gets a copy that goes its own way."""
+    """Keeps everything in this process; a fork gets a copy that goes its own way.
+
+    Args:
+        clock: Unix time, for the lease.
+    """
 
     url = "memory://"
     poll_seconds = 0.1
@@ -37,8 +41,6 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._lease: Lease | None = None
-        self._progress: dict[str, str] = {}
         self.identity = uuid4().hex
         self._lock = threading.RLock()
         self._revision = 0
@@ -46,6 +48,8 @@ class MemoryStore:
         self._events: list[Event] = []
         self._counts: dict[tuple[str, int, int, Arm], Count] = {}
         self._reported: dict[str, int] = {}
+        self._lease: Lease | None = None
+        self._progress: dict[str, str] = {}
 
     def revision(self) -> int:
         return self._revision
@@ -113,10 +117,10 @@ class MemoryStore:
 
     def take_lease(self, holder: str, who: str, seconds: float) -> bool:
         with self._lock:
-            now, held = self._clock(), self.lease()
+            held = self.lease()
             if held is not None and held.holder != holder:
                 return False
-            self._lease = Lease(holder, who, now, seconds)
+            self._lease = Lease(holder, who, self._clock(), seconds)
             return True
 
     def lease(self) -> Lease | None:

@@ -17,13 +17,14 @@ from django.urls import URLPattern, path, reverse
 
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.project import gate
-from flaggate.contrib.django.store import DjangoStore, row_of
+from flaggate.contrib.django.store import DjangoStore
 from flaggate.errors import FlaggateError, ForbiddenError, UnreadableError
 from flaggate.flags.words import stage_words
 from flaggate.rollout.moves import legal_verbs
 from flaggate.rollout.state import Verb
 from flaggate.rollout.words import standing
 from flaggate.runtime.rights import Right, may
+from flaggate.stores.columns import row_of
 from flaggate.stores.record import Record, record_of
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def _stored() -> DjangoStore:
 def _record(row: tables.Row) -> Record | str:
     """The flag, or why it cannot be read: this is not to hide the others."""
     try:
-        return record_of(row_of(row))
+        return record_of(row_of("flag", row.name, row.version, row.document))
     except UnreadableError as error:
         return f"cannot be read: {error.problem}"
 
