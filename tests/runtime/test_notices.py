@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from flaggate.errors import StoreError
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.rollout.verdict import Answer
@@ -122,6 +125,29 @@ def test_a_switch_needs_no_rollout_to_look_at(teller: Teller, target: Target) ->
     assert teller.ticker.has_lease
     teller.look()
     assert not teller.ticker.has_lease, "there is nothing to tell and nothing to look at"
+
+
+def test_one_of_many_workers_takes_the_lease_for_it(teller: Teller, target: Target, tmp_path: Path) -> None:
+    """The others see, without a write, that all was told."""
+    teller.act(Verb.ON, "banner")
+    teller.tell()
+    teller.look()
+    other = Teller(teller.store, tmp_path / "apprise.yml", now=teller.now)
+    assert other.look() == []
+    assert not other.ticker.has_lease
+    assert other.notifier.is_idle(other.store, other.store.revision())
+    teller.act(Verb.OFF, "banner")
+    other.tell()
+    assert other.ticker.has_lease
+    assert target.titles == ["banner: turned on", "banner: turned off"]
+
+
+def test_whether_anything_is_to_be_told_nobody_knows_without_the_store(teller: Teller) -> None:
+    class Gone(MemoryStore):
+        def progress(self) -> dict[str, Mapping[str, Any]]:
+            raise StoreError(self.url, "it has gone")
+
+    assert not teller.notifier.is_idle(Gone(), 77)
 
 
 # --- what is asked for, and feared ------------------------------------------------------------

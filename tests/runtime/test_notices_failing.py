@@ -374,6 +374,14 @@ def test_what_waits_is_shown(teller: Teller, target: Target) -> None:
     ]
 
 
+def test_what_nobody_has_looked_at_is_shown(teller: Teller) -> None:
+    """As where the process that looks has no `notify`."""
+    kept = teller.store.progress()[NOTICES]
+    assert [*notices_words(kept, 2)] == ["everybody was told, up to event 2"]
+    behind = "events since 2 are still to be told: for that a process with notify= has to look"
+    assert [*notices_words(kept, 3)] == [behind]
+
+
 def test_what_somebody_else_has_done_with_is_passed_over(teller: Teller, target: Target) -> None:
     """Another process told it, while this one had lost the lease and did not know."""
     teller.act(Verb.ON, "banner")

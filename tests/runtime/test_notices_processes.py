@@ -56,6 +56,11 @@ def the_next(url: str, config: Path) -> Iterator[Teller]:
         yield teller
 
 
+@pytest.fixture
+def url(tmp_path: Path, config: Path) -> str:
+    return prepared(tmp_path / "flags.db", config)
+
+
 # --- killed -----------------------------------------------------------------------------------
 
 
@@ -195,13 +200,34 @@ def test_one_that_stood_still_tells_nothing_twice(tmp_path: Path, config: Path, 
     os.kill(child, signal.SIGSTOP)
     with closing(SqlStore(url)) as store:
         teller = Teller(store, config)
-        teller.act(Verb.ROLLBACK)
+        teller.act(Verb.PAUSE)
         until(lambda: teller.look() is not None, "its lease is over")
         teller.ticker.tell(30)
         os.kill(child, signal.SIGCONT)
         woken.send()
         assert wait(child) == 0
-    assert target.titles == ["invoicing: started", "invoicing: rolled back"]
+    assert target.titles == ["invoicing: started", "invoicing: paused"]
+
+
+def test_one_that_stood_still_once_it_was_kept_begins_nothing(
+    tmp_path: Path, config: Path, url: str, target: Target
+) -> None:
+    """By then it is another's to tell."""
+    with closing(SqlStore(url)) as store:
+        teller = Teller(store, config, every_seconds=0.1)
+        keep = store.save_progress
+
+        def keep_and_stand_still(documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+            keep(documents, holder=holder)
+            until(lambda: store.lease() is None, "the lease is over")
+
+        store.save_progress = keep_and_stand_still  # type: ignore[method-assign]  # as a process that is stopped there
+        teller.act(Verb.ON, "banner")
+        assert teller.look() is not None
+        teller.notifier.wait(30)
+        assert target.asked == 0
+    with the_next(url, config):
+        assert target.titles == ["banner: turned on"]
 
 
 # --- forks and ends ---------------------------------------------------------------------------
@@ -225,7 +251,7 @@ def turn(gate, verb):
     gate.control.act(verb, "banner", actor="owner@example.com")
 
 def has_told(gate):
-    return gate._ticker is not None and gate._ticker._notices.is_idle(gate.store.revision())
+    return gate._ticker is not None and gate._ticker._notices.is_idle(gate.store, gate.store.revision())
 """
 
 SENDING = """
@@ -236,11 +262,6 @@ until(lambda: any(thread.name == "flaggate-notice" for thread in threading.enume
 def script(tmp_path: Path, text: str, *arguments: object) -> str:
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     return run(tmp_path, SCRIPT + text, *arguments, PYTHONPATH=path)
-
-
-@pytest.fixture
-def url(tmp_path: Path, config: Path) -> str:
-    return prepared(tmp_path / "flags.db", config)
 
 
 @forks

@@ -183,12 +183,20 @@ def kept_from_json(written: Mapping[str, Any] | None) -> Kept | None:
         return None
 
 
-def notices_words(written: Mapping[str, Any] | None) -> Iterator[str]:
-    """For people who look: whether anybody is told, what waits, and what failed. Of what is kept under NOTICES."""
+def notices_words(written: Mapping[str, Any] | None, newest: int | None = None) -> Iterator[str]:
+    """For people who look: whether anybody is told, what waits, and what failed.
+
+    Args:
+        written: What is kept under NOTICES.
+        newest: The id of the last event of all; None = not asked.
+    """
     kept = kept_from_json(written)
     if kept is None:
         yield "nobody is told anything: no process with notify= has looked yet"
         return
+    is_behind = newest is not None and newest > kept.upto
+    if is_behind:
+        yield f"events since {kept.upto} are still to be told: for that a process with notify= has to look"
     waiting = [pending for pending in kept.pending.values() if pending.why]
     for pending in waiting[:_LAST_FAILURES]:
         tries = f"{pending.tries} tries" if pending.tries > 1 else "1 try"
@@ -199,5 +207,5 @@ def notices_words(written: Mapping[str, Any] | None) -> Iterator[str]:
         yield f"{kept.failures} {'times' if kept.failures > 1 else 'time'} somebody was not told; the last:"
         for one in reversed(kept.last):
             yield f"{moment_words(datetime.fromisoformat(one['at']))} {one['what']}: {one['why']}"
-    if not kept.pending and not kept.failures:
+    if not kept.pending and not kept.failures and not is_behind:
         yield f"everybody was told, up to event {kept.upto}"

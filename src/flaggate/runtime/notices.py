@@ -13,7 +13,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from flaggate.errors import UnreadableError
+from flaggate.errors import StoreError, UnreadableError
 from flaggate.rollout.holds import HoldKind
 from flaggate.rollout.moves import AUTOMATIC
 from flaggate.rollout.state import Event
@@ -22,7 +22,7 @@ from flaggate.runtime.control import APPLY, PRUNE
 from flaggate.runtime.kept_notices import TOO_LATE, Kept, Seen, kept_from_json
 from flaggate.runtime.notice_words import Message, edits_message, event_message, hold_message
 from flaggate.runtime.sender import LIMIT_SECONDS, Sender
-from flaggate.runtime.ticker import Looked
+from flaggate.runtime.ticker import NOTICES, Looked
 from flaggate.runtime.told import told_of_event, told_of_hold
 from flaggate.stores.base import Store
 from flaggate.stores.record import Record, record_of
@@ -69,9 +69,20 @@ class Notifier:
         self._revision: int | None = None
         self._has_pending = False
 
-    def is_idle(self, revision: int) -> bool:
-        """Whether nobody is to be told anything, as of this revision of the store."""
-        return revision == self._revision and not self._has_pending and not self.is_busy()
+    def is_idle(self, store: Store, revision: int) -> bool:
+        """Whether nobody is to be told anything, as of this revision of the store. Raises nothing."""
+        if self.is_busy():
+            return False
+        if revision == self._revision and not self._has_pending:
+            return True
+        try:  # without a write: another may have told them all
+            kept = kept_from_json(store.progress().get(NOTICES))
+            is_idle = kept is not None and not kept.pending and not store.history(after=kept.upto, limit=1)
+        except StoreError:  # whoever looks now will say so
+            return False
+        if is_idle:
+            self._revision, self._has_pending = revision, False
+        return is_idle
 
     def is_busy(self) -> bool:
         """Whether something is being sent, or was and that is not kept yet."""

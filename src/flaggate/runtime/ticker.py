@@ -45,7 +45,7 @@ class Looked(NamedTuple):
 class Notices(Protocol):
     """Who tells people: `flaggate.runtime.notices`. None of it raises anything: the rollouts go on."""
 
-    def is_idle(self, revision: int) -> bool:
+    def is_idle(self, store: Store, revision: int) -> bool:
         """Whether nobody is to be told anything, as of this revision of the store."""
 
     def is_busy(self) -> bool:
@@ -105,6 +105,8 @@ class Ticker:
         self.has_lease = False
         """Whether this process looks, as of the last time that the store said so."""
         self._lease_seconds = LEASE_TICKS * every_seconds
+        self._leased_until = 0.0
+        """At least, by the monotonic clock, which goes on while the process stands still."""
         self._control = Control(store, now=now)
         self._judge = judge
         self._notices = notices
@@ -124,7 +126,7 @@ class Ticker:
         """
         records = list(_looked_at(rows))
         revision = self.store.revision()
-        if not records and (self._notices is None or self._notices.is_idle(revision)):
+        if not records and (self._notices is None or self._notices.is_idle(self.store, revision)):
             self.release()
             return []
         try:
@@ -150,6 +152,7 @@ class Ticker:
 
     def _take_lease(self) -> bool:
         """Take or renew it; without a write where another has it: thirty-nine of forty workers ask no more than this."""
+        self._leased_until = monotonic() + self._lease_seconds
         held = self.store.lease()
         is_free = held is None or held.holder == self.holder
         who = f"{socket.gethostname()}:{os.getpid()}"
@@ -175,7 +178,7 @@ class Ticker:
     def _save(self, documents: Mapping[str, Any], *, is_last: bool = False) -> None:
         self.store.save_progress(documents, holder=self.holder)
         if self._notices is not None:
-            self._notices.send(0.0 if is_last else self._lease_seconds)
+            self._notices.send(0.0 if is_last else self._leased_until - monotonic())
 
     def tell(self, seconds: float) -> None:
         """Wait until everybody was told who is to be told now, but not longer, and keep what came of it.

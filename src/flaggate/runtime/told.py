@@ -17,6 +17,7 @@ _EDITS: Final = frozenset({APPLY, PRUNE})
 _PAGED: Final = frozenset({Verb.ROLLBACK, Verb.KILL, Verb.UNKILL})
 """Of these owner and deputies are told during the watch, whatever the plan says."""
 _MOST_RECIPIENTS: Final = 100
+_LONGEST_RECIPIENT: Final = 300  # no tag is longer
 
 
 def kinds_of(event: Event) -> frozenset[str]:
@@ -69,5 +70,5 @@ def _in_person(names: Iterable[str], people: Iterable[Mapping[str, tuple[str, ..
     for name in names:
         meant = [who for state in states for who in state[name]] if name in (OWNER, DEPUTIES) else [name]
         for who in meant:
-            found.setdefault(who.lower(), who)  # as tags are compared
+            found.setdefault(who.lower(), who[:_LONGEST_RECIPIENT])  # as tags are compared
     return tuple(found.values())[:_MOST_RECIPIENTS]
