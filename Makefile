@@ -11,7 +11,7 @@ example: $(VENV)/demo
 	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
-	$(BIN) -m pytest --numprocesses 2
+	$(BIN) -m pytest --numprocesses 3
 
 check: $(VENV)/dev
 	$(BIN) -m ruff format --check .

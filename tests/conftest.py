@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -14,6 +15,24 @@ IS_CI = "CI" in os.environ
 # In CI the same examples every time: what is red there is red for a reason in the change.
 settings.register_profile("flaggate", deadline=None, derandomize=IS_CI)
 settings.load_profile("flaggate")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _coverage() -> Iterator[dict[str, str]]:
+    """Child processes start without it: it doubles what they cost, and most of them run what is measured in here, too.
+
+    Its tracer also keeps a lock for ever that an interrupt hits while it is held.
+    """
+    taken = {name: os.environ.pop(name) for name in [*os.environ] if name.startswith("COVERAGE_")}
+    yield taken
+    os.environ |= taken
+
+
+@pytest.fixture
+def measured(_coverage: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """With it: for tests whose children run what nobody else does."""
+    for name, value in _coverage.items():
+        monkeypatch.setenv(name, value)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

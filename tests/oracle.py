@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, TypeAlias
 
 FLAG = "new-invoicing"
@@ -89,6 +90,7 @@ def make_people(count: int, seed: int) -> list[Person]:
     return people
 
 
+@cache
 def bucket(salt: str, key: str) -> int:
     """The place of a key, 0..99 999."""
     return murmur3(f"{salt}:{key}".encode()) * 100_000 // 2**32

@@ -18,7 +18,7 @@ from tests.cli.conftest import Terminal
 def test_a_signal_to_all_of_it(tmp_path: Path, point: str, number: signal.Signals, code: int, said: str) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "flaggate", "demo", "--pace", "0.5", "--people", "100"],
-        env=_unmeasured() | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -37,7 +37,7 @@ def test_servers_go_with_a_demo_that_is_killed(tmp_path: Path) -> None:
     """Nobody is left to end them; they see that it has gone. (Its folder stays: nobody is left to remove it.)"""
     demo = subprocess.Popen(
         [sys.executable, "-m", "flaggate", "demo", "--pace", "0.5", "--people", "100"],
-        env=_unmeasured() | {"TMPDIR": str(tmp_path)},
+        env=os.environ | {"TMPDIR": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,11 +47,6 @@ def test_servers_go_with_a_demo_that_is_killed(tmp_path: Path) -> None:
         assert line, "the demo ended by itself"
     demo.kill()
     assert demo.communicate(timeout=60)[1] == ""  # as above: when the last of them has gone
-
-
-def _unmeasured() -> dict[str, str]:
-    """An environment without coverage, whose tracer keeps a lock for ever that an interrupt hits while it is held."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
 
 
 @pytest.mark.parametrize("python", ["/no/such/python", "/bin/false"])

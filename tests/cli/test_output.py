@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from flaggate.cli.main import run
 from tests.cli.conftest import OWNER
 from tests.seed import SEED
 
@@ -27,11 +29,20 @@ def shell(command: str, folder: Path, **env: str) -> subprocess.CompletedProcess
     return done
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a store, and a flag in it that was killed for a reason not in ASCII."""
-    assert shell(f"{{it}} apply {SEED}", tmp_path).returncode == 0
-    assert shell("{it} kill new-invoicing --reason 'na\u00efve \u2603'", tmp_path).returncode == 0
+    made = tmp_path_factory.mktemp("made")
+    where = ["--store", f"sqlite:///{made}/flags.db", "--as", OWNER]
+    assert run(["apply", str(SEED), *where]) == 0
+    assert run(["kill", "new-invoicing", "--reason", "na\u00efve \u2603", *where]) == 0
+    return made
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     return tmp_path
 
 
@@ -47,6 +58,7 @@ def test_what_cannot_be_encoded_is_escaped(folder: Path, encoding: str, shown: b
 
 
 @needs_full
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("command", ["status", "history", "status --json", "unkill new-invoicing --reason x", "--help"])
 def test_output_that_cannot_be_written(folder: Path, command: str) -> None:
     done = shell(f"{{it}} {command} > /dev/full", folder)
@@ -70,6 +82,7 @@ def test_an_error_that_cannot_be_written_keeps_its_exit_code(folder: Path, comma
     assert shell(f"{{it}} {command}", folder).returncode == code
 
 
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("command", ["history", "history --json"])
 def test_who_has_seen_enough_is_told_nothing(folder: Path, command: str) -> None:
     done = shell(f"({{it}} {command}; echo $? > code) | true", folder)
@@ -77,6 +90,7 @@ def test_who_has_seen_enough_is_told_nothing(folder: Path, command: str) -> None
     assert (folder / "code").read_text() == "5\n"
 
 
+@pytest.mark.usefixtures("measured")
 def test_no_output_at_all(folder: Path) -> None:
     assert shell("{it} status >&-", folder).returncode == 0
 

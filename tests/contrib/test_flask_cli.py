@@ -71,6 +71,7 @@ def test_a_look_makes_no_store_even_of_an_app_that_may(folder: Path) -> None:
     assert not list(folder.glob("*.db"))
 
 
+@pytest.mark.usefixtures("measured")
 def test_an_app_without_flaggate_is_a_wrong_call(folder: Path) -> None:
     said = flask("flaggate", "status", app="site_of_ours:plain", code=2)
     assert "Error: app: plain; allowed: one that went through flaggate.contrib.flask.init_app" in said

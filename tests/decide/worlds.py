@@ -1,10 +1,14 @@
-"""Small random worlds (flags, rollouts, contexts, segments), and a slow reading of what must be answered in them."""
+"""Small random worlds (flags, rollouts, contexts, segments), and a slow reading of what must be answered in them.
+
+Strategies are made once each: to make and validate one takes Hypothesis longer than to draw from it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from ipaddress import ip_address, ip_network
 from typing import Any, Final, get_args
 
@@ -113,10 +117,13 @@ EVERY_CONDITION: Final = tuple(
 SEGMENTS: Final = ("early-ones", "named-users", "named-accounts")
 
 
+@cache
+def _conditions_on(name: str) -> st.SearchStrategy[Condition]:
+    return st.sampled_from([condition for condition in EVERY_CONDITION if condition.attribute == name])
+
+
 def _conditions(*attributes: str) -> st.SearchStrategy[Condition]:
-    return st.sampled_from(attributes).flatmap(
-        lambda name: st.sampled_from([condition for condition in EVERY_CONDITION if condition.attribute == name])
-    )
+    return st.sampled_from(attributes).flatmap(_conditions_on)
 
 
 plain_conditions: Final = _conditions(*OPERANDS)
@@ -153,10 +160,25 @@ _EDGES: Final = sorted({oracle.bucket(salt, key) + more for salt in (NAME, COHOR
 shares: Final = st.sampled_from((0, 1, 10_000, 50_000, 99_999, FULL_SHARE, FULL_SHARE)) | st.sampled_from(_EDGES)
 
 
+_units: Final = st.sampled_from(UNITS)
+_cohorts: Final = st.sampled_from((None, COHORT))
+
+
+@cache
+def _pools(of: st.SearchStrategy[Audience]) -> st.SearchStrategy[list[Audience]]:
+    return st.lists(_HALVES | of, min_size=1, max_size=3)
+
+
+@cache
+def _denied(of: st.SearchStrategy[Audience]) -> st.SearchStrategy[Audience]:
+    return st.just(()) | of
+
+
+@cache
 @st.composite
 def flags(draw: st.DrawFn, least: int = 1, most: int = 5, of: st.SearchStrategy[Audience] = audiences) -> Flag:
     """A flag with stages; stages often share an audience, as plans do."""
-    pool = draw(st.lists(_HALVES | of, min_size=1, max_size=3))
+    pool = draw(_pools(of))
     count = draw(st.integers(least, most))
     stages = tuple(
         Stage(f"s{number}", draw(st.sampled_from(pool)), draw(shares), soak_seconds=0) for number in range(1, count + 1)
@@ -165,9 +187,9 @@ def flags(draw: st.DrawFn, least: int = 1, most: int = 5, of: st.SearchStrategy[
         NAME,
         "A flag of a random world",
         "owner@example.com",
-        unit=draw(st.sampled_from(UNITS)),
-        cohort=draw(st.sampled_from((None, COHORT))),
-        deny=draw(st.just(()) | of),
+        unit=draw(_units),
+        cohort=draw(_cohorts),
+        deny=draw(_denied(of)),
         stages=stages,
     )
 
@@ -200,7 +222,7 @@ def worlds(draw: st.DrawFn, statuses: tuple[Status, ...] = ROLLOUT_STATUSES, mos
 @st.composite
 def switches(draw: st.DrawFn) -> World:
     """A world with a switch instead."""
-    flag = Flag(NAME, "A switch", "owner@example.com", deny=draw(st.just(()) | audiences), audience=draw(audiences))
+    flag = Flag(NAME, "A switch", "owner@example.com", deny=draw(_denied(audiences)), audience=draw(audiences))
     status = draw(st.sampled_from((Status.ON, Status.ON, Status.OFF)))
     rollout = replace(running(flag, 0), status=status, killed=draw(st.sampled_from((False, False, True))))
     return World(flag, rollout, draw(segments))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http.client import HTTPConnection
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import urlencode, urlsplit
 
 
@@ -35,7 +35,7 @@ class Browser:
         self._headers = {} if forwarded_for is None else {"X-Forwarded-For": forwarded_for}
         self.cookies: dict[str, str] = {}
 
-    def __enter__(self) -> Browser:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -6,15 +6,16 @@ import json
 import os
 import random
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from tests.runtime.scenes import ROOT, until
 
@@ -26,6 +27,13 @@ _GUNICORN: Final = "gunicorn --bind=127.0.0.1:0 --graceful-timeout=20"
 _UVICORN: Final = "uvicorn --port=0 --no-access-log"
 _GRANIAN: Final = "granian --port={port} --no-ws"
 _WAITRESS: Final = "waitress --listen=127.0.0.1:0 --no-clear-untrusted-proxy-headers"
+_HYPERCORN: Final = "hypercorn --bind=127.0.0.1:0 --bind=unix:{folder}/socket"
+_DAPHNE: Final = "daphne --bind=127.0.0.1 --port=0"
+# At SIGTERM alone it begins anew; with --die-on-term it ends at once, with whatever its workers are doing.
+_UWSGI: Final = (
+    "uwsgi --http-socket=127.0.0.1:0 --http-socket={folder}/socket --uwsgi-socket={folder}/uwsgi --master --processes=2 "
+    "--hook-master-start='unix_signal:15 gracefully_kill_them_all' --enable-threads --need-app --disable-logging --module"
+)
 COMMANDS: Final[Mapping[str, str]] = {
     "gunicorn": f"{_GUNICORN} --workers=4 tests.e2e.sites:wsgi_app",
     "gunicorn --preload": f"{_GUNICORN} --workers=4 --preload tests.e2e.sites:wsgi_app",
@@ -40,12 +48,27 @@ COMMANDS: Final[Mapping[str, str]] = {
     "waitress": f"{_WAITRESS} tests.e2e.sites:wsgi_app",
     "granian wsgi": f"{_GRANIAN} --interface=wsgi tests.e2e.sites:wsgi_app",
     "granian asgi": f"{_GRANIAN} --interface=asgi tests.e2e.sites:asgi_app",
+    "gunicorn asgi": f"{_GUNICORN} --worker-class=asgi --bind=unix:{{folder}}/socket tests.e2e.sites:asgi_app",
+    "hypercorn": f"{_HYPERCORN} tests.e2e.sites:asgi_app",
+    "hypercorn wsgi": f"{_HYPERCORN} tests.e2e.sites:wsgi_app",
+    "daphne": f"{_DAPHNE} --unix-socket={{folder}}/socket tests.e2e.sites:asgi_app",
+    "daphne --proxy-headers": f"{_DAPHNE} --proxy-headers tests.e2e.sites:asgi_app",
+    "uWSGI": f"{_UWSGI} tests.e2e.sites:wsgi_app",
+    "granian --uds": "granian --uds={folder}/socket --interface=asgi --no-ws tests.e2e.sites:asgi_app",
+    "waitress --unix-socket": "waitress --unix-socket={folder}/socket --no-clear-untrusted-proxy-headers "
+    "tests.e2e.sites:wsgi_app",
     "gunicorn, Django": f"{_GUNICORN} --workers=2 tests.contrib.django.shop.wsgi:application",
     "uvicorn, Django": f"{_UVICORN} --workers=2 tests.contrib.django.shop.asgi:application",
 }
 WORKERS: Final = {"gunicorn": 4, "gunicorn --preload": 4, "gunicorn gthread": 4, "uvicorn": 2}
 """So many processes answer."""
-_LISTENS: Final = re.compile(r"(?:Listening at|running on|Serving on|Listening at:?)[: ]*http://127\.0\.0\.1:(\d+)")
+_LISTENS: Final = re.compile(
+    r"(?:(?:Listening at|[Rr]unning on|Serving on)[: ]*http://|(?:Listening on|bound to) TCP address )127\.0\.0\.1:(\d+)"
+)
+
+
+Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str, str]]
+"""By name; or one by one, where a name comes more than once."""
 
 
 class Reply(NamedTuple):
@@ -67,15 +90,16 @@ class Server:
         self.process = process
         self.folder = folder
         self.log = log
+        self.name = ""
         self.port = 0
 
     @property
     def socket(self) -> Path:
         return self.folder / "socket"
 
-    def ask(self, path: str, headers: Mapping[str, str] = {}, *, source: str = LOCAL) -> Reply:
+    def ask(self, path: str, headers: Headers = (), *, source: str = LOCAL, method: str = "GET") -> Reply:
         """One request on a connection of its own."""
-        return ask(self.port or self.socket, path, headers, source=source)
+        return ask(self.port or self.socket, path, headers, source=source, method=method)
 
     def words(self) -> str:
         """What it has written so far."""
@@ -87,29 +111,36 @@ class Server:
         self.process.wait(30)
 
 
-def ask(where: int | Path, path: str, headers: Mapping[str, str] = {}, *, source: str = LOCAL) -> Reply:
+def ask(where: int | Path, path: str, headers: Headers = (), *, source: str = LOCAL, method: str = "GET") -> Reply:
     """One request to a port of the loopback or a Unix socket, on a connection of its own."""
     port = where if isinstance(where, int) else None
+    lines = headers.items() if isinstance(headers, Mapping) else headers
     with closing(HTTPConnection(LOCAL, port, timeout=30, source_address=(source, 0))) as connection:
         if isinstance(where, Path):
             connection.sock = socket.socket(socket.AF_UNIX)
             connection.sock.settimeout(30)
             connection.sock.connect(str(where))
-        connection.request("GET", path, headers=dict(headers))
+        connection.putrequest(method, path)
+        for name, value in lines:
+            connection.putheader(name, value)
+        connection.endheaders()
         response = connection.getresponse()
         return Reply(response.status, response.headers, response.read())
 
 
 @contextmanager
-def serving(name: str, store: str, folder: Path, **environment: str) -> Iterator[Server]:
-    """A server of this kind, from its start until it listens to its end; whatever happens, nothing of it stays."""
+def serving(name: str, store: str, folder: Path, *, app: str | None = None, **environment: str) -> Iterator[Server]:
+    """A server of this kind, from its start until it listens to its end; whatever happens, nothing of it stays. It serves
+    its own app, or the one that is named."""
     folder.mkdir(exist_ok=True)
     log = folder / "server.log"
-    words = COMMANDS[name].format(folder=folder, port=free_port()).split()
+    *words, own = shlex.split(COMMANDS[name].format(folder=folder, port=free_port()))
+    words.append(app or own)
+    command = ["-c", "import pyuwsgi; pyuwsgi.run()", *words[1:]] if words[0] == "uwsgi" else ["-m", *words]
     variables = os.environ | {"FLAGGATE_STORE": store, "PYTHONUNBUFFERED": "1"} | environment
     with log.open("wb") as written:
         process = subprocess.Popen(
-            [sys.executable, "-m", *words],
+            [sys.executable, *command],
             cwd=ROOT,
             env=variables,
             stdout=written,
@@ -117,6 +148,7 @@ def serving(name: str, store: str, folder: Path, **environment: str) -> Iterator
             start_new_session=True,
         )
     server = Server(process, folder, log)
+    server.name = name
     with ended(process):
         until(lambda: _listens(server, words), f"{name} listens")
         yield server
@@ -138,7 +170,7 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
 
 def _listens(server: Server, words: list[str]) -> bool:
     assert server.process.poll() is None, server.words()
-    if "--uds" in "".join(words):
+    if not any("127.0.0.1" in word or word.startswith("--port") for word in words):
         where: int | Path = server.socket
     elif words[0] == "granian":
         where = server.port = int(words[1].partition("=")[2])
@@ -148,7 +180,7 @@ def _listens(server: Server, words: list[str]) -> bool:
             return False
         where = server.port = int(found[1])
     with suppress(OSError):
-        return ask(where, "/nobody/address").status == 200
+        return ask(where, "/nobody/address").status < 500
     return False
 
 

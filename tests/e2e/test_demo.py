@@ -109,6 +109,7 @@ def test_who_is_told_of_is_served_what_is_told() -> None:
         assert words.startswith("the new pages" if oracle.expected(4, here)[0] else "the old pages"), words
 
 
+@pytest.mark.usefixtures("measured")
 def test_it_stays_for_a_browser(tmp_path: Path) -> None:
     """At stage tenth, on two ports, until Ctrl-C; whoever looks from this machine is in Manchester."""
     args = [sys.executable, "-m", "flaggate", "demo", "--pace", "0", "--people", "100", "--stay", "--json"]

@@ -32,6 +32,7 @@ def shell(command: str, folder: Path) -> str:
     scripts = Path(sys.executable).parent
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     env = os.environ | {"FLAGGATE_STORE": "sqlite:///flags.db", "PATH": path, "COLUMNS": "200"}
+    env["PYTEST_ADDOPTS"] = "-p no:hypothesispytest"  # a reader need not have it, and pytest would import all of it
     done = subprocess.run(
         command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
     )

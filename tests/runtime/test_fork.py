@@ -64,6 +64,7 @@ print(gate.health().is_keeper_alive)
     assert run(tmp_path, START + script, url) == "True\n"
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_fork_before_the_first_question(url: str, tmp_path: Path) -> None:
     script = """
 gate = Gate.open(store)
@@ -102,6 +103,7 @@ sees(gate, False)
     run(tmp_path, START + script, url)
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_fork_in_the_middle_of_a_pull_does_not_hang(url: str, tmp_path: Path) -> None:
     """The store keeps the keeper waiting: the fork does not wait for it, and the child answers from what is known."""
     script = """
@@ -180,6 +182,7 @@ sees(other, False)
     run(tmp_path, START + script, url)
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_store_whose_hooks_fail_stops_no_later_fork(url: str, tmp_path: Path) -> None:
     script = """
 class Hostile(UnreliableStore):
@@ -279,6 +282,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.usefixtures("measured")
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_multiprocessing(url: str, tmp_path: Path, method: str) -> None:
     run(tmp_path, MULTIPROCESSING, url, method)

@@ -63,6 +63,7 @@ def test_what_was_counted_is_written_when_the_process_ends(
     assert counted(store) == [(3, 0)]
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_gate_that_nobody_has_any_more_is_written_at_the_end(store: SqlStore, url: str, tmp_path: Path) -> None:
     """A script's, made in a function that has returned; its child does not write it too."""
     script = """
@@ -75,6 +76,7 @@ reap(fork(lambda: None))
     assert counted(store) == [(2, 0)]
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_gate_that_has_gone_and_whose_store_fails_does_not_fail_the_process(url: str, tmp_path: Path) -> None:
     script = """
 def main():

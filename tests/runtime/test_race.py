@@ -41,8 +41,8 @@ def test_of_two_that_saw_the_same_version_one_wins_and_the_other_is_told_by_whom
     left, right = meetings()
     results = tmp_path / "left.json", tmp_path / "right.json"
     pids = [
-        fork(lambda: switch_rounds(SqlStore(url), "left", left, WRITES, results[0])),
-        fork(lambda: switch_rounds(SqlStore(url), "right", right, WRITES, results[1])),
+        fork(lambda: switch_rounds(SqlStore(url), "left", left, WRITES, results[0]), is_measured=False),
+        fork(lambda: switch_rounds(SqlStore(url), "right", right, WRITES, results[1]), is_measured=False),
     ]
     assert [wait(pid) for pid in pids] == [0, 0]
 
@@ -64,8 +64,8 @@ def test_a_kill_always_lands(store: SqlStore, url: str) -> None:
     store.close()
     mover, killer = meetings()
     pids = [
-        fork(lambda: move_rounds(SqlStore(url), mover, KILLS)),
-        fork(lambda: kill_rounds(SqlStore(url), killer, KILLS)),
+        fork(lambda: move_rounds(SqlStore(url), mover, KILLS), is_measured=False),
+        fork(lambda: kill_rounds(SqlStore(url), killer, KILLS), is_measured=False),
     ]
     assert [wait(pid) for pid in pids] == [0, 0]
     verbs = [event.verb for event in store.history(limit=10 * KILLS)]

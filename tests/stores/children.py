@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,8 +34,12 @@ class Pipe:
         os.close(self._write)
 
 
-def fork(work: Callable[[], object]) -> int:
-    """Do the work in a child. Returns its pid, for `wait`."""
+def fork(work: Callable[[], object], *, is_measured: bool = True) -> int:
+    """Do the work in a child. Returns its pid, for `wait`.
+
+    Args:
+        is_measured: Whether coverage goes on there: it doubles what long work costs.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 warns of the threads of pytest-xdist
         pid = os.fork()
@@ -42,6 +47,8 @@ def fork(work: Callable[[], object]) -> int:
         status = 1
         try:
             signal.alarm(CHILD_SECONDS)
+            if not is_measured:
+                sys.settrace(None)
             work()
             status = 0
         except BaseException:

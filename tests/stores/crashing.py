@@ -52,7 +52,7 @@ def crashes(prepared: Path, work: Callable[[Store], object]) -> Iterator[SqlStor
             _die_before_statement(number)
             work(SqlStore(url))
 
-        code = wait(fork(work_until_killed))
+        code = wait(fork(work_until_killed, is_measured=False))
         assert code in (0, -signal.SIGKILL)
         store = SqlStore(url)
         yield store

@@ -23,6 +23,10 @@ gate = Gate.open("memory://", definitions="flags.toml")
 """
 
 
+OTHERS = "cacheprovider", "hypothesispytest", "pytest_cov", "django"
+"""What pytest would load as well, and takes longer to import than it has to do here."""
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     """Runs pytest on files of tests in a project that has flaggate, and returns what it says."""
@@ -33,17 +37,8 @@ def run(tmp_path: Path) -> Run:
         for name, text in files.items():
             (tmp_path / f"{name}.py").write_text(text, encoding="utf-8")
         env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST", "FLAGGATE"))}
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-W",
-            "error",
-            "--strict-markers",
-            "-p",
-            "no:cacheprovider",
-            *options,
-        ]
+        without = (word for plugin in OTHERS for word in ("-p", f"no:{plugin}"))
+        command = [sys.executable, "-m", "pytest", "-W", "error", "--strict-markers", *without, *options]
         env |= {"PYTHONPATH": str(tmp_path), "COLUMNS": "200"}
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == code, done.stdout + done.stderr
@@ -131,6 +126,7 @@ RUNS = {
 }
 
 
+@pytest.mark.usefixtures("measured")
 def test_the_marker_runs_a_test_with_and_without(run: Run) -> None:
     assert ended(run("-v", test_marked=MARKED)) == RUNS
     assert ended(run("-v", "-k", "test_two and tiered:on and banner:off")) == {"test_two[tiered:on,banner:off]"}
@@ -328,6 +324,7 @@ def test_after():
 """
 
 
+@pytest.mark.usefixtures("measured")
 def test_tests_that_fail(run: Run) -> None:
     output = run("-v", code=1, conftest="import app", test_wrong=WRONG)
     assert ended(output, "ERROR") == {"TestCase::test_it", "test_unknown[baner:on]", "test_unknown[baner:off]"}
@@ -337,6 +334,7 @@ def test_tests_that_fail(run: Run) -> None:
     assert 'UnknownFlagError: there is no flag "baner"; did you mean "banner"?' in output
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_marker_that_names_no_flag_is_refused(run: Run) -> None:
     wrong = ["", "1", "['banner']", "'banner', None", "banner=True"]
     text = "import pytest\n\n@pytest.mark.with_and_without({})\ndef test(): pass\n"

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from flaggate import Gate
 from flaggate.web.client_ip import FORWARDED, X_FORWARDED_FOR, ClientAddresses, address_in
+from flaggate.web.request import Site
+from flaggate.web.wsgi import WsgiRequest
+from tests.web.scenes import http_environ
 
 PROXY = "10.0.0.1"
 SPOOFED = "6.6.6.6"
@@ -294,3 +298,25 @@ def test_a_proxy_whose_address_is_a_part_of_the_clients_is_no_rewriting() -> Non
     for header in ("110.0.0.57", "10.0.0.57", "2001:db8::10.0.0.5"):
         assert not addresses.may_be_rewritten("10.0.0.5", [header])
     assert addresses.may_be_rewritten("10.0.0.5", ["10.0.0.5:80"])
+
+
+# --- a server that does not name itself ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded_for", "expected"),
+    [
+        ([], "203.0.113.7", "203.0.113.7", "203.0.113.7"),  # nginx by uwsgi_pass, with real_ip_header
+        (["10.0.0.1"], "10.0.0.1", "6.6.6.6, 203.0.113.7", "203.0.113.7"),
+        (["unix"], "0.0.0.0", "6.6.6.6, 203.0.113.7", "203.0.113.7"),
+        ([], "0.0.0.0", "203.0.113.7", None),
+    ],
+)
+def test_uwsgi_says_who_is_at_the_other_end(
+    gate: Gate, trusted: list[str], peer: str, forwarded_for: str, expected: str | None
+) -> None:
+    """It does not name itself as other servers do, and on a Unix socket it says 0.0.0.0."""
+    environ = http_environ(headers=[("X-Forwarded-For", forwarded_for)], REMOTE_ADDR=peer)
+    environ = {key: value for key, value in environ.items() if key != "SERVER_SOFTWARE"}
+    environ["uwsgi.version"] = b"2.0.30"
+    assert WsgiRequest(Site(gate, trusted_proxies=trusted), environ).address() == expected

@@ -10,7 +10,10 @@ import pytest
 from tests.runtime.scenes import run
 from tests.web import city_files
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, and Linux's /proc/self")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="needs fork, and Linux's /proc/self"),
+    pytest.mark.usefixtures("measured"),
+]
 
 START = """
 import fcntl, os, resource, sys, tempfile, threading

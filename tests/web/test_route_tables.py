@@ -16,7 +16,19 @@ from flaggate.web.asgi import FlaggateMiddleware as AsgiMiddleware
 from flaggate.web.routes import Table
 from flaggate.web.wsgi import FlaggateMiddleware as WsgiMiddleware
 from tests.runtime.scenes import seen
-from tests.web.scenes import Answer, Exchange, Speaks, ask_wsgi, change, http_environ, http_scope, websocket_scope
+from tests.web.scenes import (
+    Answer,
+    Exchange,
+    Speaks,
+    ask_wsgi,
+    body,
+    change,
+    http_environ,
+    http_scope,
+    sends,
+    start,
+    websocket_scope,
+)
 
 pytest.importorskip("starlette", reason="pip install starlette")
 from starlette.applications import Starlette  # noqa: TID251
@@ -179,6 +191,35 @@ def test_a_prefix_is_no_part_of_the_path_in_asgi(gate: Gate) -> None:
     assert starlette_answer(app, "/v2/x", root_path="/shop").status == 404
     assert starlette_answer(app, "/shops/v2/x", root_path="/shop").status == 200
     assert starlette_answer(AsgiMiddleware(app, gate, routes={"/": "team"}), "/shop", root_path="/shop").status == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "root"),
+    [("/v2/x", "/v2"), ("/v2", "/v2"), ("//v2/x", "/"), ("/v2/x", "/v"), ("/x/v2/x", "/x"), ("/xv2/x", "/x")],
+)
+@pytest.mark.parametrize("own_root", ["", "/x", "/v2"])
+def test_a_root_that_a_client_has_named_opens_no_gate(gate: Gate, path: str, root: str, own_root: str) -> None:
+    """daphne has it from whoever sends Daphne-Root-Path. Some apps read the whole path, and some have a root of their own;
+    no framework's rules are known here: what any of them could take for gated is."""
+
+    class App:
+        root_path = own_root
+
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await sends(start(), body(scope["path"].encode()))(receive, send)
+
+    assert starlette_answer(AsgiMiddleware(App(), gate, routes=TABLE), path, root_path=root).status == 404
+    instead = AsgiMiddleware(App(), gate, routes={"/v2/*": ("team", "/v1/*")})
+    assert b"v2" not in starlette_answer(instead, path, root_path=root).body.removeprefix(b"/v2")
+
+
+def test_of_two_gates_on_the_way_both_are_asked(gate: Gate) -> None:
+    table = {"/shop/*": "team", "/v2/*": "banner"}
+    change(gate, Verb.ON, "banner")
+    app = starlette_app(gate)
+    for flag, status in (("team", 404), ("banner", 200)):
+        served = AsgiMiddleware(app.app, gate, routes={**table, "/shop/*": flag})
+        assert starlette_answer(served, "/shop/v2/x", root_path="/shop").status == status
 
 
 def test_a_websocket_is_refused_before_it_is_accepted(gate: Gate) -> None:

@@ -69,6 +69,8 @@ _GOOD = signed("somebody")
         [f"a=b;{COOKIE}={_GOOD}"],
         [f"  {COOKIE}={_GOOD}  ;"],
         ["a=b", f"{COOKIE}={_GOOD}"],  # HTTP/2 may send each in a line of its own
+        [f"a=b,{COOKIE}={_GOOD},c=d"],  # as gunicorn joins two lines
+        [f"a=b, {COOKIE}={_GOOD}"],  # uWSGI and waitress
         [f"{COOKIE}=forged.x; {COOKIE}={_GOOD}"],  # one that another host of the domain has set
         [f"{COOKIE}={_GOOD}; {COOKIE}=forged.x"],
         [f"{COOKIE}={_GOOD}; {COOKIE}={signed('second')}"],

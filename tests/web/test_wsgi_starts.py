@@ -84,8 +84,8 @@ def test_what_the_first_part_of_a_stream_asks_is_told_to_caches(gate: Gate) -> N
 def test_a_response_that_says_its_length_is_started_within_the_apps_call(
     gate: Gate, headers: list[tuple[str, str]], told: list[str]
 ) -> None:
-    """What traces the app from outside reads the status as soon as it was called. Without a length it is a stream, which
-    may ask with its first part."""
+    """What traces the app from outside reads the status as soon as it was called, and so does granian. Without a length it
+    is a stream, which may ask with its first part: that is taken before."""
     statuses: list[str] = []
     when_called: list[list[str]] = []
 
@@ -100,9 +100,31 @@ def test_a_response_that_says_its_length_is_started_within_the_apps_call(
         return _generator()
 
     result = FlaggateMiddleware(app, gate)(http_environ(), server)
-    assert [*when_called, statuses] == [told, told]
+    assert [*when_called, statuses] == [told, ["200 OK"]]
     assert list(result) == [b"body"]
     assert statuses == ["200 OK"]
+
+
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_body_that_the_server_never_gets_is_closed(gate: Gate, is_refused: bool) -> None:
+    """Its first part fails, or the server does not take how it starts."""
+    ends: list[str] = []
+
+    def server(*_: object) -> Callable[[bytes], object]:
+        if is_refused:
+            raise RefusedError
+        return taking()
+
+    def parts() -> Iterator[bytes]:
+        try:
+            yield b"" if is_refused else str(1 / 0).encode()
+        finally:
+            ends.append("closed")
+
+    with pytest.raises(RefusedError if is_refused else ZeroDivisionError):
+        asking(gate, parts)(http_environ(), server)
+    assert ends == ["closed"]
+    assert seen(gate) == {BANNER: (1, 1)}
 
 
 def test_a_body_that_never_comes_hangs_though_its_headers_are_known(gate: Gate, clock: Clock) -> None:

@@ -20,7 +20,13 @@ from flaggate.errors import FlaggateError, UnknownFlagError
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
 from flaggate.runtime.override import is_overriding, look_up_names, overridden
-from flaggate.runtime.process import flush_with_multiprocessing, is_on_event_loop, is_under_test_runner, watch
+from flaggate.runtime.process import (
+    flush_with_multiprocessing,
+    is_before_workers,
+    is_on_event_loop,
+    is_under_test_runner,
+    watch,
+)
 from flaggate.runtime.trouble import Trouble, say
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
@@ -392,6 +398,9 @@ class Gate:
             if self._keeper is None:
                 if not self._is_ready.is_set() or (not is_kept_up and self._is_time_to_look()):
                     self.pull()
+                if is_before_workers():  # nor does a connection go along
+                    self.store.before_fork()
+                    self.store.after_fork(in_child=False)
             elif not is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
                 self.trouble.say_once(f"{self.store.url} has not answered yet; answering from what is known")
         known = None if self._is_ready.is_set() else self._puller.without_store()
@@ -413,7 +422,7 @@ class Gate:
 
     def _start_keeper(self) -> bool:
         """Whether a keeper runs now."""
-        if not self._background:
+        if not self._background or is_before_workers():
             return False
         try:
             with self._begin_lock:

@@ -42,7 +42,7 @@ class FlaggateMiddleware:
 
     def __init__(
         self,
-        app: App,
+        app: Callable[[Any, Any, Any], Awaitable[None]],  # an App: Django's own has narrower types
         gate: Gate,
         *,
         context: ContextMaker[Scope] | None = None,
@@ -133,19 +133,22 @@ class FlaggateMiddleware:
 
     def _routed(self, visit: RequestVisit, scope: Scope) -> App:
         """The app that serves a path: another one, or this one with another path, where a flag gates it."""
-        root = scope.get("root_path", "") or getattr(self.app, "root_path", "")  # FastAPI's own, which it adds itself
         path = scope["path"]
-        is_below = bool(root) and (path == root or path.startswith(f"{root}/"))  # Starlette's get_route_path
-        gated = self.site.routes.match(path[len(root) :] if is_below else path)
-        if gated is None or visit.is_on(gated.flag):
-            return self.app
-        if gated.otherwise is None:
-            return _not_found
-        scope["path"] = f"{root}{gated.otherwise}" if is_below else gated.otherwise
-        if "raw_path" in scope:
-            from urllib.parse import quote
+        # The server's root, which daphne takes from whoever sends Daphne-Root-Path, FastAPI's own, which it adds itself, or
+        # none: apps differ in what is theirs of a path, so that it is gated in each of them.
+        roots = (scope.get("root_path", ""), getattr(self.app, "root_path", ""), "")
+        for root in dict.fromkeys(root for root in roots if path.startswith(root)):
+            gated = self.site.routes.match(path[len(root) :])
+            if gated is None or visit.is_on(gated.flag):
+                continue
+            if gated.otherwise is None:
+                return _not_found
+            scope["path"] = f"{root}{gated.otherwise}"
+            if "raw_path" in scope:
+                from urllib.parse import quote
 
-            scope["raw_path"] = quote(scope["path"]).encode("ascii")
+                scope["raw_path"] = quote(scope["path"]).encode("ascii")
+            break
         return self.app
 
 

@@ -43,7 +43,8 @@ class Visitors:
     def known(self, cookie_headers: Iterable[str]) -> str | None:
         """The visitor's key, if there is a cookie that we signed."""
         for header in cookie_headers:
-            for pair in header.split(";"):
+            # By commas too: so servers join two lines of Cookie into one; no value of ours has one.
+            for pair in header.replace(",", ";").split(";"):
                 name, _, value = pair.strip().partition("=")
                 if name == COOKIE and len(value) <= _LONGEST:
                     try:

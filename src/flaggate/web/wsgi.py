@@ -112,6 +112,8 @@ class WsgiRequest(Request):
         # werkzeug's ProxyFix keeps what it replaced: its trust is not added to ours.
         fixed: Any = self.asker.get("werkzeug.proxy_fix.orig") or self.asker
         peer: str | None = fixed.get("REMOTE_ADDR")
+        if "uwsgi.version" in self.asker:  # it does not name itself
+            return None if peer == _ON_UNIX_SOCKET else peer
         # Behind an ASGI server (uvicorn --interface wsgi, a2wsgi); a WSGI server names itself, and does it only if told.
         return peer if "SERVER_SOFTWARE" in self.asker else self.untouched(peer)
 
@@ -121,6 +123,9 @@ class WsgiRequest(Request):
 
     def is_https(self) -> bool:
         return bool(self.asker.get("wsgi.url_scheme") == "https")
+
+
+_ON_UNIX_SOCKET: Final = "0.0.0.0"  # noqa: S104  # what uWSGI says of such a peer; nothing is bound to it
 
 
 class WsgiVisit(RequestVisit):
@@ -236,7 +241,10 @@ class WsgiVisit(RequestVisit):
             self.is_stream = self.is_started = True
             self.end(None)
             return body  # the server sends the file by itself, and only if it is handed over as it is
-        return _Body(self, body)
+        followed = _Body(self, body)
+        if not self.has_sent_headers:
+            followed.begin()
+        return followed
 
 
 class _Statuses(dict[str, int]):
@@ -277,20 +285,42 @@ class _Body:
         self._visit = visit
         self._body = body
 
+    _parts: Iterator[bytes] | None = None
+    _first: bytes | None = None
+    """The first part, from when it was taken until the server takes it."""
+
+    def begin(self) -> None:
+        """Take the first part, and tell the server how the response starts, within the app's call: granian looks for that
+        right after it, and traces do, too."""
+        try:
+            self._open()
+        except BaseException:
+            self.close()  # nobody else has it yet
+            raise
+
+    def _open(self) -> None:
+        self._parts = self._within(iter, self._body)
+        self._first = self._next()
+
+    def _next(self) -> bytes | None:
+        part: bytes | None = self._within(next, self._parts, None)
+        if self._visit.is_start_held():
+            self._within(self._visit.send_start)
+        return part
+
     def __iter__(self) -> Iterator[bytes]:
-        visit, parts = self._visit, self._within(iter, self._body)
-        while True:
-            part = self._within(next, parts, None)
-            if visit.is_start_held():
-                self._within(visit.send_start)
-            if part is None:
-                break
-            if not part:  # nothing to send: servers keep the headers back
+        visit = self._visit
+        if self._parts is None:
+            self._open()
+        part, self._first = self._first, None
+        while part is not None:
+            if part:
+                visit.is_sending = True
                 yield part
-                continue
-            visit.is_sending = True
-            yield part
-            visit.is_started = True  # the server came back for more: it has sent this
+                visit.is_started = True  # the server came back for more: it has sent this
+            else:
+                yield part  # nothing to send: servers keep the headers back
+            part = self._next()
         visit.is_started = visit.status > 0  # also without a part
         self._end(None)
 

@@ -166,6 +166,7 @@ for store in ("memory://", "sqlite:///flags.db", "django", "django:default", "dj
 """
 
 
+@pytest.mark.usefixtures("measured")
 def test_the_store_that_a_project_names(tmp_path: Path) -> None:
     """Where no test runner is."""
     *stores, no_alias, no_url, nothing = run(tmp_path, STORES).splitlines()

@@ -33,6 +33,11 @@ async def page_async(request: HttpRequest) -> HttpResponse:
     return render(request, "page.html")
 
 
+def with_flags_of_the_request(request: HttpRequest) -> HttpResponse:
+    text = "{{ request.flags.team }} {{ request.flags.second_banner }}"
+    return HttpResponse(Template(text).render(Context({"request": request})))
+
+
 @feature_required("team")
 def agree(request: HttpRequest) -> HttpResponse:
     """A flag that is killed meanwhile is the same all over the request."""
@@ -42,11 +47,24 @@ def agree(request: HttpRequest) -> HttpResponse:
     return HttpResponse(f"{before} {rendered} {flags_from(request)['team']} {gate().is_on('team')}")
 
 
-urlpatterns = [path("page", page), path("jinja", in_jinja), path("apage", page_async), path("agree", agree)]
+urlpatterns = [
+    path("request-flags", with_flags_of_the_request),
+    path("page", page),
+    path("jinja", in_jinja),
+    path("apage", page_async),
+    path("agree", agree),
+]
 
 
 def rendered(text: str, **context: Any) -> str:
     return Template("{% load flaggate %}" + text).render(Context(context))
+
+
+def test_the_flags_of_the_request_take_underscores(board: ShopBoard, ada: User) -> None:
+    board.on("team")
+    gate().refresh()
+    assert client_of(ada).get("/request-flags").content == b"True False"
+    assert "second-banner" in gate().health().unknown
 
 
 def test_a_page_with_all_forms(board: ShopBoard, ada: User) -> None:

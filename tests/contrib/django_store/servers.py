@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ def postgresql(_: Path) -> Iterator[dict[str, Any]]:
     with _directory() as place:
         _run([initdb, "-D", place / "data", "-U", "flaggate", "-A", "trust", "-E", "UTF8", "-N"])
         arguments = [server, "-D", place / "data", "-k", place, "-c", "listen_addresses=", "-c", "fsync=off"]
-        with _served(arguments, place / ".s.PGSQL.5432"):
+        told = place / "data" / "postmaster.pid"  # its socket is there before it takes anybody
+        with _served(arguments, place / "log", lambda: told.exists() and "ready" in told.read_text()):
             yield {
                 "ENGINE": "django.db.backends.postgresql",
                 "NAME": "postgres",
@@ -47,10 +48,12 @@ def mariadb(_: Path) -> Iterator[dict[str, Any]]:
         data, socket = f"--datadir={place / 'data'}", place / "socket"
         _run([install, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db"])
         quick = ["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=16M"]
-        with _served([server, "--no-defaults", data, "--skip-networking", f"--socket={socket}", *quick], socket):
+        arguments = [server, "--no-defaults", data, "--skip-networking", f"--socket={socket}", *quick]
+        with _served(arguments, place / "log", socket.exists):
             _run([_found("mariadb"), f"--socket={socket}", "-u", "root", "-e", "CREATE DATABASE flaggate"])
             engine = {"ENGINE": "django.db.backends.mysql", "NAME": "flaggate", "USER": "root"}
-            yield engine | {"OPTIONS": {"unix_socket": str(socket), "isolation_level": "repeatable read"}}
+            options = {"unix_socket": str(socket), "isolation_level": "repeatable read", "ssl_disabled": True}
+            yield engine | {"OPTIONS": options}  # else each connection reads the certificates of the whole world first
 
 
 def _found(program: str) -> str:
@@ -84,12 +87,12 @@ def _run(command: list[Any]) -> None:
 
 
 @contextmanager
-def _served(command: list[Any], socket: Path) -> Iterator[None]:
-    with (socket.parent / "log").open("w") as log:
-        server = subprocess.Popen(command, user=_user(), cwd="/", stdout=log, stderr=log)
+def _served(command: list[Any], log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
+    with log.open("w") as written:
+        server = subprocess.Popen(command, user=_user(), cwd="/", stdout=written, stderr=written)
     try:
-        until(lambda: socket.exists() or server.poll() is not None, "the database server listens")
-        assert server.poll() is None, (socket.parent / "log").read_text()
+        until(lambda: is_up() or server.poll() is not None, "the database server listens")
+        assert server.poll() is None, log.read_text()
         yield
     finally:
         server.terminate()

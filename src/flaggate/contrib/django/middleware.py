@@ -149,6 +149,10 @@ class DjangoVisit(RequestVisit):
 
     # --- asking -----------------------------------------------------------------------------
 
+    def __getitem__(self, name: str) -> bool:
+        """In a template `request.flags.new_invoicing`: with underscores, because it takes no hyphens."""
+        return self.is_on(name.replace("_", "-"))
+
     def decide(self, name: str) -> Decision:
         self._follow()
         return self._seen_by_caches(super().decide(name))
