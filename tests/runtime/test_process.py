@@ -94,6 +94,7 @@ print(json.dumps([sorted({name.partition(".")[0] for name in sys.modules.keys() 
     assert threads == 1
 
 
+@pytest.mark.usefixtures("measured")
 def test_asking_a_store_in_memory_loads_no_driver_and_no_event_loop(tmp_path: Path) -> None:
     script = """
 import json, logging, sys

@@ -84,6 +84,16 @@ def test_who_may_view_sees_flags_and_history_and_no_button(gate: Gate) -> None:
     assert len(gate.store.history("banner")) == 1
 
 
+def test_a_flags_history_is_on_its_page_and_who_is_not_there_has_none(gate: Gate) -> None:
+    client = _client("view_row")
+    assert client.get(_page("half", "history"), follow=True).redirect_chain == [(_page("half"), 302)]
+    for view in ("change", "history"):
+        response = client.get(f"{LIST}{models.Row.objects.latest('pk').pk + 1}/{view}/", follow=True)
+        assert response.status_code == 404
+    row, event = models.Row.objects.get(name="half"), models.Event.objects.get(name="half")
+    assert (str(row), str(event)) == ("half", f"{event.at} apply@example.com apply half")
+
+
 def test_who_has_no_right_sees_nothing(gate: Gate) -> None:
     client = _client()
     assert client.get(LIST).status_code == 403

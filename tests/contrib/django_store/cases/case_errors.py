@@ -90,6 +90,12 @@ def test_counts_go_on_where_somebody_wrote_what_is_no_histogram(store: DjangoSto
     assert store.counts() == [Count("a", 1, 1, "on", 2, 0, {"10": 1})]
 
 
+def test_what_a_report_says_twice_is_summed(store: DjangoStore) -> None:
+    for sequence in (1, 2):
+        store.add_counts(Report("p", sequence, (COUNT, COUNT)))
+        assert store.counts() == [Count("a", 1, 1, "on", 2 * sequence, 0, {"10": 2 * sequence})]
+
+
 def test_a_process_that_reported_nothing_for_long_is_forgotten(store: DjangoStore) -> None:
     store.add_counts(Report("old", 1, (COUNT,)))
     models.Process.objects.update(seen=1)
