@@ -30,7 +30,7 @@ why = "what differs between databases is in the contract"
 @pytest.mark.usefixtures("tables")
 @pytest.mark.not_on("postgresql", why)
 @pytest.mark.not_on("mysql", why)
-class TestOnDjango(OnDjango.TestCase):  # type: ignore[misc]  # Hypothesis makes it
+class TestOnDjango(OnDjango.TestCase):  # type: ignore[misc,valid-type]  # Hypothesis makes it
     settings = settings(
         deadline=None, max_examples=EXAMPLES, stateful_step_count=50, suppress_health_check=list(HealthCheck)
     )
