@@ -242,8 +242,8 @@ from tests.runtime.scenes import fork, reap, until
 
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12 and newer warn of any fork beside a thread
 url, config = sys.argv[1:]
-def opened():
-    gate = Gate.open(SqlStore(url), notify=config, tick_seconds=0.1, background=True)
+def opened(background=True):
+    gate = Gate.open(SqlStore(url), notify=config, tick_seconds=0.1 if background else 100.0, background=background)
     gate.is_on("banner", Context("ada"))
     return gate
 
@@ -252,10 +252,6 @@ def turn(gate, verb):
 
 def has_told(gate):
     return gate._ticker is not None and gate._ticker._notices.is_idle(gate.store, gate.store.revision())
-"""
-
-SENDING = """
-until(lambda: any(thread.name == "flaggate-notice" for thread in threading.enumerate()), "it is being sent")
 """
 
 
@@ -301,7 +297,7 @@ turn(gate, Verb.ON)
 until(lambda: gate._ticker is not None and gate._ticker._notices.is_busy(), "something is sent")
 def serve():
     assert gate._ticker is None
-    gate.tick()
+    gate.close()
 child = fork(serve)
 reap(child)
 until(lambda: has_told(gate), "told by the parent")
@@ -313,12 +309,23 @@ gate.close()
     assert target.titles == ["banner: turned on"]
 
 
+SENDING = """
+gate = opened(background=False)
+turn(gate, Verb.ON)
+assert gate.tick() is not None
+def is_sending():
+    is_there = any(thread.name == "flaggate-notice" for thread in threading.enumerate())
+    return is_there or gate._ticker._notices._sender.results()
+until(is_sending, "it is being sent, or was")
+"""
+
+
 @pytest.mark.parametrize("ends", ["gate.close()", ""])
 def test_who_ends_waits_for_what_is_being_sent(
     tmp_path: Path, config: Path, url: str, target: Target, ends: str
 ) -> None:
     """And keeps what came of it: the next process does not tell it again. Nobody has to close a gate."""
-    script(tmp_path, f"gate = opened()\nturn(gate, Verb.ON)\n{SENDING}\n{ends}", url, config)
+    script(tmp_path, f"{SENDING}\n{ends}", url, config)
     assert target.titles == ["banner: turned on"]
     with closing(SqlStore(url)) as store:
         assert store.lease() is None
@@ -329,13 +336,8 @@ def test_who_ends_waits_for_what_is_being_sent(
 def test_who_ends_does_not_wait_for_ever(tmp_path: Path, config: Path, url: str, target: Target) -> None:
     """What hangs is left to the next process."""
     target.is_open.clear()
-    text = """
-import flaggate.runtime.gate
-flaggate.runtime.gate.LAST_FLUSH_SECONDS = 0.2
-gate = opened()
-turn(gate, Verb.ON)
-"""
-    script(tmp_path, f"{text}{SENDING}\ngate.close()", url, config)
+    shorter = "import flaggate.runtime.gate\nflaggate.runtime.gate.LAST_FLUSH_SECONDS = 0.2"
+    script(tmp_path, f"{SENDING}\n{shorter}\ngate.close()", url, config)
     target.is_open.set()
     with closing(SqlStore(url)) as store:
         assert store.lease() is None
