@@ -20,7 +20,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from flaggate import FlaggateError, Gate
 from flaggate.contrib.flask import init_app
-from flaggate.runtime.gate import TICK_SECONDS
+from flaggate.runtime.duties import TICK_SECONDS
 from flaggate.web import asgi, wsgi
 
 SETTINGS: Final[Mapping[str, dict[str, Any]]] = {

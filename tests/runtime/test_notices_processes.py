@@ -251,7 +251,7 @@ def turn(gate, verb):
     gate.control.act(verb, "banner", actor="owner@example.com")
 
 def has_told(gate):
-    return gate._ticker is not None and gate._ticker._notices.is_idle(gate.store, gate.store.revision())
+    return gate._duties.ticker is not None and gate._duties.ticker._notices.is_idle(gate.store, gate.store.revision())
 """
 
 
@@ -294,9 +294,9 @@ def test_a_fork_while_something_is_sent(tmp_path: Path, url: str, config: Path, 
         """
 gate = opened()
 turn(gate, Verb.ON)
-until(lambda: gate._ticker is not None and gate._ticker._notices.is_busy(), "something is sent")
+until(lambda: gate._duties.ticker is not None and gate._duties.ticker._notices.is_busy(), "something is sent")
 def serve():
-    assert gate._ticker is None
+    assert gate._duties.ticker is None
     gate.close()
 child = fork(serve)
 reap(child)
@@ -315,7 +315,7 @@ turn(gate, Verb.ON)
 assert gate.tick() is not None
 def is_sending():
     is_there = any(thread.name == "flaggate-notice" for thread in threading.enumerate())
-    return is_there or gate._ticker._notices._sender.results()
+    return is_there or gate._duties.ticker._notices._sender.results()
 until(is_sending, "it is being sent, or was")
 """
 
@@ -336,7 +336,7 @@ def test_who_ends_waits_for_what_is_being_sent(
 def test_who_ends_does_not_wait_for_ever(tmp_path: Path, config: Path, url: str, target: Target) -> None:
     """What hangs is left to the next process."""
     target.is_open.clear()
-    shorter = "import flaggate.runtime.gate\nflaggate.runtime.gate.LAST_FLUSH_SECONDS = 0.2"
+    shorter = "import flaggate.runtime.duties\nflaggate.runtime.duties.LAST_FLUSH_SECONDS = 0.2"
     script(tmp_path, f"{SENDING}\n{shorter}\ngate.close()", url, config)
     target.is_open.set()
     with closing(SqlStore(url)) as store:

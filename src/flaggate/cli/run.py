@@ -23,7 +23,8 @@ from flaggate.cli.options import as_json, definitions_option, notify_option, sto
 from flaggate.cli.render import line, local_time, print_json_line
 from flaggate.errors import StoreError
 from flaggate.runtime.definitions import load
-from flaggate.runtime.gate import TICK_SECONDS, Gate
+from flaggate.runtime.duties import TICK_SECONDS
+from flaggate.runtime.gate import Gate
 from flaggate.stores.base import Store
 
 __all__ = ["run"]

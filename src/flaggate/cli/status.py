@@ -42,6 +42,8 @@ class _Seen:
     kept: Mapping[str, Mapping[str, Any]]
     """What the lease's holder keeps, by name."""
     lease: Lease | None
+    newest: int
+    """The id of the last event of all."""
     off: OffHere
     now: datetime
 
@@ -59,7 +61,8 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
     if flag is not None:
         rows = [flag_row(store, flag)]
         record = record_of(rows[0])
-    seen = _Seen(store.progress(), store.lease(), off, datetime.now(UTC))
+    newest = max((event.id for event in store.history(limit=1)), default=0)
+    seen = _Seen(store.progress(), store.lease(), newest, off, datetime.now(UTC))
     if is_json:
         counts = store.counts(flag)
         print_json({row.name: _to_json(row, seen, counts) for row in rows})
@@ -176,7 +179,7 @@ def _told(seen: _Seen, *, is_due: bool) -> Iterator[str]:
     """Whether people are told of it all; where there is something to tell, or was."""
     written = seen.kept.get(NOTICES)
     if is_due or written is not None:
-        yield from notices_words(written)
+        yield from notices_words(written, seen.newest)
 
 
 def _next(record: Record) -> str | None:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from flaggate.flags.fields import hours_text
 from flaggate.flags.model import Flag, Hours, Stage
-from flaggate.flags.words import span_words
+from flaggate.flags.words import moment_words, span_words
 from flaggate.rollout.progress import Progress
 from flaggate.rollout.state import Rollout, Status, current_stage
 from flaggate.rollout.verdict import Answer, Judgement
@@ -118,7 +118,7 @@ def _by_time_and_traffic(stage: Stage, progress: Progress, judgement: Judgement 
 
 def _by_clock(stage: Stage, now: datetime) -> _Found:
     if stage.not_before is not None and now < stage.not_before:
-        moment = f"{stage.not_before.astimezone(UTC):%a %d %b %Y %H:%M} UTC"
+        moment = moment_words(stage.not_before)
         yield HoldKind.DATE, f"not before {moment}", moment
     if stage.hours is not None and not is_within(stage.hours, now):
         opens = opens_at(stage.hours, now)

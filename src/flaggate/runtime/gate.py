@@ -9,7 +9,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError, UnknownFlagError
+from flaggate.runtime.duties import TICK_SECONDS, Duties
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
 from flaggate.runtime.override import is_overriding, look_up_names, overridden
@@ -36,22 +36,13 @@ if TYPE_CHECKING:
     from flaggate.runtime.control import Control
     from flaggate.runtime.pull import Puller
     from flaggate.runtime.snapshot import Snapshot
-    from flaggate.runtime.ticker import Looked, Notices, Ticker
+    from flaggate.runtime.ticker import Looked
     from flaggate.stores.base import Store
 
-__all__ = ["FIRST_WAIT_SECONDS", "FLUSH_SECONDS", "TICK_SECONDS", "Gate", "Health"]
+__all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
 
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
-
-FLUSH_SECONDS: Final = 2.0
-"""How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
-
-TICK_SECONDS: Final = 5.0
-"""How often the process that holds the lease looks at the rollouts; the lease lasts three times as long."""
-
-LAST_FLUSH_SECONDS: Final = 5.0
-"""How long a process that ends tries to."""
 
 
 class Health(NamedTuple):
@@ -85,20 +76,15 @@ class Gate:
         self.store = store
         self.meter = Meter(hang_seconds)
         self._definitions = definitions
-        self._notify = notify
         self._tick_seconds = tick_seconds
-        self._ticker: Ticker | None = None
-        self._ticked_at = monotonic()
-        self._unticked: str | None = None
         self.directory = store.directory if directory is None else directory
         """Of what this process keeps on disk; None = nothing."""
         self._background = not is_under_test_runner() if background is None else background
         self.current: ContextVar[Visit | None] = ContextVar("flaggate_visit", default=None)
         """The visit of this task or thread."""
         self._upkeep: list[Callable[[], None]] = []
-        self._flushed_at = monotonic()
-        self._unflushed: str | None = None
         self.trouble = Trouble()
+        self._duties = Duties(store, self.meter, self.trouble, notify=notify, tick_seconds=tick_seconds)
         self._is_closed = False
         self._made_puller: Puller | None = None
         self._snapshot: Snapshot | None = None
@@ -241,13 +227,13 @@ class Gate:
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
         problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
-        problem = problem or self._unflushed or self._unticked
+        problem = problem or self._duties.problem
         return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
 
     @property
     def has_lease(self) -> bool:
         """Whether it is this process that looks at the rollouts and moves them."""
-        return self._ticker is not None and self._ticker.has_lease
+        return self._duties.ticker is not None and self._duties.ticker.has_lease
 
     def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
@@ -291,14 +277,14 @@ class Gate:
     def keep(self) -> None:
         """One round of the keeper. Raises nothing; what went wrong is in `health`."""
         self._round()
-        if monotonic() - self._ticked_at >= self._tick_seconds:
+        if self._duties.is_time_to_tick():
             self.tick()
 
     def _round(self) -> None:
         self.pull()
         for look in self._upkeep:
             look()
-        if self.meter.look_for_hangs() or monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        if self.meter.look_for_hangs() or self._duties.is_time_to_flush():
             self.flush()
 
     def tick(self) -> list[Looked] | None:
@@ -307,42 +293,15 @@ class Gate:
         Returns:
             What came of each look; None if another process has the lease, or the store does not answer.
         """
-        from flaggate.runtime.ticker import Ticker  # with all that moves rollouts: not for those who only ask
-
-        self._ticked_at = monotonic()
-        looked, self._unticked = None, None
-        try:
-            if self._ticker is None:
-                self._ticker = Ticker(self.store, notices=self._notices(), every_seconds=self._tick_seconds)
-            rows = () if self._of_store is None else self._of_store.rows.values()
-            looked = self._ticker.tick(rows)
-        except Exception as error:  # supervised: nothing is half done, and the next look comes
-            self._unticked = f"no look at the rollouts: {error}"
-            self.trouble.say_once(self._unticked)
-        return looked
-
-    def _notices(self) -> Notices | None:
-        if self._notify is None:
-            return None
-        from flaggate.runtime.notices import Notifier  # for those who tell
-
-        return Notifier(self._notify, say)
+        return self._duties.tick(() if self._of_store is None else self._of_store.rows.values())
 
     def flush(self, *, is_last: bool = False) -> None:
-        """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again, the last
-        time at once, for as long as another writer keeps it busy, but not for more than five seconds."""
-        self._flushed_at = monotonic()
-        try:
-            self.meter.flush(self.store, wait_seconds=LAST_FLUSH_SECONDS if is_last else 0.0)
-            self._unflushed = None
-        except Exception as error:  # supervised: the counts are kept, and the next round comes
-            self._unflushed = f"counts wait to be written: {error}"
-            self.trouble.say_once(self._unflushed)
-        if is_last and self._ticker is not None:
-            with suppress(FlaggateError):  # whoever looks next tells them again
-                self._ticker.tell(LAST_FLUSH_SECONDS)
-            with suppress(FlaggateError):  # the lease ends by itself
-                self._ticker.release()
+        """Hand this process's counts to the store now, and if it is the last time let others look at the rollouts.
+        Raises nothing; what the store did not take is tried again, the last time at once, for five seconds at most."""
+        if is_last:
+            self._duties.end()
+        else:
+            self._duties.flush()
 
     def upkeep(self, look: Callable[[], None]) -> None:
         """Have the keeper call this in each round. It must be quick, and raise nothing."""
@@ -459,8 +418,7 @@ class Gate:
     def before_fork(self) -> None:
         # Between two rounds if possible: nothing half imported, nothing half written. Not for ever: the store may hang.
         self._is_pull_held = self._pull_lock.acquire(timeout=1.0)
-        if self._ticker is not None:
-            self._ticker.before_fork()
+        self._duties.before_fork()
         self.store.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
@@ -469,8 +427,7 @@ class Gate:
         else:
             if self._is_pull_held:
                 self._pull_lock.release()
-            if self._ticker is not None:
-                self._ticker.after_fork()
+        self._duties.after_fork(in_child=in_child)
         self.store.after_fork(in_child=in_child)
 
     def _begin_anew(self) -> None:
@@ -479,8 +436,6 @@ class Gate:
         self._keeper = None
         self.trouble.begin_anew()
         self.meter.begin_anew()
-        self._unflushed = self._unticked = None
-        self._ticker = None  # the lease is the parent's
         if self._made_puller is not None:
             self._made_puller.forked()
         self.ready = None
