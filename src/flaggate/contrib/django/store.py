@@ -242,7 +242,7 @@ class DjangoStore:
 
     def take_lease(self, holder: str, who: str, seconds: float) -> bool:
         with self._beside(_LEASE, "the lease"):
-            held = self._held()
+            held = self._held(self._of(tables.Lease).select_for_update())
             if held is not None and held.holder != holder:
                 return False
             leases = self._of(tables.Lease)
@@ -252,10 +252,10 @@ class DjangoStore:
 
     def lease(self) -> Lease | None:
         with self._reading():
-            return self._held()
+            return self._held(self._of(tables.Lease))
 
-    def _held(self) -> Lease | None:
-        found = self._of(tables.Lease).values_list("holder", "who", "renewed_at", "seconds").first()
+    def _held(self, leases: Any) -> Lease | None:
+        found = leases.values_list("holder", "who", "renewed_at", "seconds").first()
         lease = None if found is None else Lease(*found)
         return lease if lease is not None and lease.is_held(self._clock()) else None
 
@@ -264,7 +264,8 @@ class DjangoStore:
             self._of(tables.Lease).filter(holder=holder).delete()
 
     def _check_lease(self, holder: str) -> None:
-        held = self._held()
+        # Locked for what is read, as in _write: the transaction may have waited for whoever took it.
+        held = self._held(self._of(tables.Lease).select_for_update())
         if held is None or held.holder != holder:
             raise LeaseError(self.url)
 
