@@ -72,8 +72,8 @@ class TimedStore(SqlStore):
     committed: dict[int, float]
     """By revision (time.time)."""
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
-        revision = super().commit(writes, events)
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
+        revision = super().commit(writes, events, holder=holder)
         self.committed[revision] = time.time()
         return revision
 

@@ -12,6 +12,8 @@ __all__ = [
     "ConflictError",
     "DocumentError",
     "FlaggateError",
+    "ForbiddenError",
+    "LeaseError",
     "Mistake",
     "MoveError",
     "OvertakenError",
@@ -96,6 +98,16 @@ class MoveError(FlaggateError):
         super().__init__(f"{flag}: {verb} refused: {why}.{instead}")
 
 
+class ForbiddenError(FlaggateError):
+    """An act that the actor has no right to; `rights` names those of which any one would do."""
+
+    def __init__(self, actor: str, verb: str, rights: Sequence[str]) -> None:
+        self.actor = actor
+        self.verb = verb
+        self.rights = tuple(rights)
+        super().__init__(f"{actor} may not {verb}: it takes the right to {' or '.join(self.rights)}")
+
+
 class RevisionError(FlaggateError):
     """An edit that a rollout in progress does not take; `refusals` names each, and what to do first."""
 
@@ -115,6 +127,13 @@ class StoreError(FlaggateError):
 
 class BusyError(StoreError):
     """Somebody else is writing, and did not end in time. Nothing was written; try again."""
+
+
+class LeaseError(StoreError):
+    """This process holds the lease no longer, and may not write what only its holder writes. Nothing was written."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "another process holds the lease, or nobody does")
 
 
 class ConflictError(StoreError):

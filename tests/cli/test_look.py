@@ -57,7 +57,7 @@ def test_status_of_all(applied: Terminal) -> None:
     applied("start", "new-invoicing")
     out = applied("status")
     assert "running, stage 1 of 5 (internal)" in out
-    assert "soak 24h" in out
+    assert "a judgement of its guards, soak 0 s of 24 h" in out
 
 
 def test_status_of_one(applied: Terminal) -> None:
@@ -67,7 +67,9 @@ def test_status_of_one(applied: Terminal) -> None:
     assert "done  internal: staff" in out
     assert "here  manchester: 50 % of city Manchester and country GB" in out
     assert "next  tenth: 10 % of everyone" in out
-    assert "waits for soak 24h, min_sample 500" in out
+    assert "waits for a judgement of its guards; ends it: a look at its guards" in out
+    assert "            soak 0 s of 24 h; ends it: 24 h more that are observed" in out
+    assert "            min_sample 0 of 500 requests; ends it: more requests of those who have it" in out
     assert "legal now advance, step-back, pause" in out
 
 
@@ -88,7 +90,8 @@ def test_status_says_what_would_end_the_wait(applied: Terminal) -> None:
     look()
     applied("complete", "new-invoicing", "--reason", "quiet")
     look()
-    assert waits == [["start"], ["soak 24h"], ["unkill"], ["complete"], []]
+    unjudged = "a judgement of its guards"
+    assert waits == [["start"], [unjudged, "soak 0 s of 24 h"], ["unkill"], [unjudged, "watch 0 s of 48 h"], []]
 
 
 def test_status_says_who_answers_for_the_owner(applied: Terminal) -> None:
@@ -96,7 +99,8 @@ def test_status_says_who_answers_for_the_owner(applied: Terminal) -> None:
     assert "deputy@example.com stands in for release-owner@example.com" in applied("status")
     applied("start", "new-invoicing")
     applied("owner", "away", "new-invoicing")
-    assert "an owner who accepts" in applied.json("status")["new-invoicing"]["waits_for"]
+    assert "nobody answers for it" in applied.json("status")["new-invoicing"]["waits_for"]
+    assert f"ends it: {OWNER} or a deputy accepts" in applied("status", "new-invoicing")
 
 
 @pytest.fixture
@@ -163,6 +167,7 @@ def test_status_of_one_has_everything(terminal: Terminal, write: Callable[[str],
         "            2  next  all: everyone",
         "  guards    slow (over 400ms) at most 5%: rollback on breach, ignore on no data",
         "            errors at most 0.5%: hold on breach, rollback on no data",
+        "  next      all",
         "  waits for unkill",
         "  legal now pause, rollback, unkill, owner accept, owner set, owner away",
         "  last      NOW owner@example.com owner away",
@@ -278,7 +283,7 @@ def test_history(applied: Terminal) -> None:
     out = applied("history")
     assert "new" in out
     assert "status draft -> running, accepted by nobody -> release-owner@example.com, stage 0 -> 1" in out
-    assert "stage 1 -> 2, passed over soak 24h" in out
+    assert "stage 1 -> 2, passed over soak 0 s of 24 h" in out
     assert "a day went by [bold]" in out
     assert [event["verb"] for event in applied.json("history", "new-invoicing", "--limit", "1")] == ["advance"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ def test_the_whole_plan(applied: Terminal) -> None:
     assert "has it now: staff" in applied("start", "new-invoicing")
     out = applied("advance", "new-invoicing", "--reason", "a day went by")
     assert "it is running, stage 2 of 5 (manchester)" in out
-    assert "passed over: soak 24h" in out
+    assert "passed over: soak 0 s of 24 h" in out
     assert "staff, 50 % of city Manchester and country GB" in out
     applied("pause", "new-invoicing")
     assert "has it now: staff, 50 % of city Manchester" in applied("resume", "new-invoicing")
@@ -24,7 +25,7 @@ def test_the_whole_plan(applied: Terminal) -> None:
     applied("resume", "new-invoicing")
     for _ in range(4):
         applied("advance", "new-invoicing", "--reason", "go")
-    assert "that was the last stage; release-owner@example.com watches for 48 hours" in applied.out
+    assert "that was the last stage; release-owner@example.com watches. Once guards are judged, 48 obs" in applied.out
     assert "flaggate complete new-invoicing --reason WHY" in applied.out
     assert "has it now: everyone, never account acme-de\n" in applied.out
     applied("complete", "new-invoicing", "--reason", "quiet")
@@ -39,6 +40,41 @@ def test_rollback_and_restart(applied: Terminal) -> None:
     error = applied.json("restart", "new-invoicing", code=1)["error"]
     assert error == "new-invoicing: restart refused: it needs a reason. Say --reason WHY."
     assert applied.json("restart", "new-invoicing", "--reason", "mended")["attempt"] == 2
+
+
+APPROVED = f"""
+[flags.full]
+description = "Asked before it goes on"
+owner = "{OWNER}"
+stages = [{{ name = "half", share = 50, soak = "1h", approval = "other" }}, {{ name = "all" }}]
+guards = [{{ metric = "errors", limit = "1%" }}]
+"""
+
+
+def test_approve(terminal: Terminal, write: Callable[[str], str]) -> None:
+    terminal("apply", write(APPROVED))
+    terminal("approve", "full", code=1)
+    assert "full: approve refused: it is a draft. Legal now: start," in terminal.err
+    terminal("start", "full")
+    terminal("approve", "full", code=1)
+    assert f"approve refused: {OWNER} asked for it, and another person has to approve." in terminal.err
+    assert "Legal now" not in terminal.err  # it is legal, for another
+    assert terminal("approve", "full", "--as", "lead@example.com", "--reason", "looks good") == (
+        "full: approve; it is running, stage 1 of 2 (half)\n  waits for a judgement of its guards, soak 0 s of 1 h\n"
+    )
+    assert "nothing to change" in terminal("approve", "full", "--as", "lead@example.com")
+    assert "approval nobody -> by lead@example.com" in terminal("history")
+    terminal("advance", "full", "--reason", "soon enough")
+    assert "passed over: soak 0 s of 1 h\n" in terminal.out
+    terminal("approve", "full", code=1)
+    assert "approve refused: it is watching" in terminal.err
+
+
+def test_a_stage_that_asks_for_no_approval(applied: Terminal) -> None:
+    applied("start", "new-invoicing")
+    assert applied.json("approve", "new-invoicing", code=1)["error"].startswith(
+        "new-invoicing: approve refused: this stage asks for no approval. Legal now: advance,"
+    )
 
 
 def test_kill_and_unkill(applied: Terminal) -> None:
@@ -120,6 +156,16 @@ def test_a_blank_name_is_wrong_input(applied: Terminal, args: tuple[str, ...]) -
     assert "it is blank; allowed: a name or an address that is not empty" in applied.err
 
 
+def test_nobody_is_the_clock(applied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its name is taken; a service that has it as its user's kills all the same."""
+    applied("kill", "new-invoicing", "--as", "flaggate", code=2)
+    assert "'flaggate' is who acts where the clock or a guard does; allowed: the name or the address" in applied.err
+    monkeypatch.delenv("FLAGGATE_ACTOR")
+    monkeypatch.setattr(getpass, "getuser", lambda: "flaggate")
+    applied("kill", "new-invoicing")
+    assert applied.json("history")[-1]["actor"] == f"flaggate@{socket.gethostname()}"
+
+
 def test_a_kill_is_never_refused_for_its_reason(applied: Terminal) -> None:
     applied("kill", "new-invoicing", "--as", "Zo\udceb", "--reason", "latin-1: \udcfc")  # as Python gives such bytes
     event = applied.json("history")[-1]
@@ -142,7 +188,18 @@ def test_nobody_acts(applied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("word", "right"),
-    [("promote", "advance"), ("abort", "rollback"), ("stat", "status"), ("kil", "kill"), ("revert", "rollback")],
+    [
+        ("promote", "advance"),
+        ("abort", "rollback"),
+        ("stat", "status"),
+        ("kil", "kill"),
+        ("revert", "rollback"),
+        ("simulate", "plan"),
+        ("daemon", "run"),
+        ("cron", "tick"),
+        ("sign-off", "approve"),
+        ("accept", "owner accept"),
+    ],
 )
 def test_a_wrong_word_is_answered_with_the_right_one(terminal: Terminal, word: str, right: str) -> None:
     terminal(word, "new-invoicing", code=2)
@@ -241,4 +298,5 @@ def test_an_option_before_its_command_is_answered_with_its_place(
 
 def test_help_lists_everything(terminal: Terminal) -> None:
     out = terminal("--help")
-    assert all(word in out for word in ("start", "kill", "unkill", "apply", "explain", "Exit codes"))
+    words = "start", "approve", "kill", "unkill", "apply", "plan", "explain", "tick", "run", "Exit codes"
+    assert all(word in out for word in words)

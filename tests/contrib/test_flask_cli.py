@@ -119,6 +119,18 @@ def test_groups_within_the_group(terminal: Callable[..., Result]) -> None:
     assert json.loads(terminal("status", "tried", "--json").stdout)["tried"]["owner"] == "next@example.com"
 
 
+def test_the_clock_and_the_dry_run(terminal: Callable[..., Result], folder: Path) -> None:
+    assert "nothing to look at" in terminal("tick").output
+    terminal("start", "tried", "--as", OWNER)
+    assert terminal("tick").output == "tried: running, stage 1 of 2 (half); waits for a judgement of its guards\n"
+    (folder / "people.jsonl").write_text('{"visitor": "v-1"}\n')
+    for source in ([], ["--definitions", "flags.toml"]):
+        assert (
+            "tried, 1 context of people.jsonl:"
+            in terminal("plan", "tried", "--contexts", "people.jsonl", *source).output
+        )
+
+
 def test_exit_codes_are_those_of_flaggate(terminal: Callable[..., Result]) -> None:
     terminal("advance", "tried", code=1)
     terminal("kill", "nobodys", code=2)

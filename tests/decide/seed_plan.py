@@ -8,7 +8,8 @@ from typing import Final
 from flaggate import Context, Flag
 from flaggate.decide.compile import CompiledFlag, compile_flag
 from flaggate.flags.document import parse
-from flaggate.rollout.state import Act, Rollout, Verb, born, move
+from flaggate.rollout.moves import Act, move
+from flaggate.rollout.state import Rollout, Verb, born
 from tests.oracle import Person
 from tests.seed import SEED
 

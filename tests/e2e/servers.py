@@ -25,6 +25,7 @@ STRANGER: Final = "127.0.0.2"
 
 _GUNICORN: Final = "gunicorn --bind=127.0.0.1:0 --graceful-timeout=20"
 _UVICORN: Final = "uvicorn --port=0 --no-access-log"
+_PATIENT: Final = "--timeout-worker-healthcheck=60"  # else it kills a worker that a busy machine keeps waiting for 5 s
 _GRANIAN: Final = "granian --port={port} --no-ws"
 _WAITRESS: Final = "waitress --listen=127.0.0.1:0 --no-clear-untrusted-proxy-headers"
 _HYPERCORN: Final = "hypercorn --bind=127.0.0.1:0 --bind=unix:{folder}/socket"
@@ -38,9 +39,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "gunicorn": f"{_GUNICORN} --workers=4 tests.e2e.sites:wsgi_app",
     "gunicorn --preload": f"{_GUNICORN} --workers=4 --preload tests.e2e.sites:wsgi_app",
     "gunicorn gthread": f"{_GUNICORN} --workers=4 --threads=4 tests.e2e.sites:wsgi_app",
+    "gunicorn, two workers": f"{_GUNICORN} --workers=2 tests.e2e.sites:wsgi_app",
     "gunicorn, one worker": f"{_GUNICORN} --bind=unix:{{folder}}/socket tests.e2e.sites:wsgi_app",
     "gunicorn behind ProxyFix": f"{_GUNICORN} tests.e2e.sites:proxy_fixed",
-    "uvicorn": f"{_UVICORN} --workers=2 tests.e2e.sites:asgi_app",
+    "uvicorn": f"{_UVICORN} {_PATIENT} --workers=2 tests.e2e.sites:asgi_app",
     "uvicorn, one worker": f"{_UVICORN} tests.e2e.sites:asgi_app",
     "uvicorn --no-proxy-headers": f"{_UVICORN} --no-proxy-headers tests.e2e.sites:asgi_app",
     "uvicorn --uds": "uvicorn --uds={folder}/socket --no-access-log tests.e2e.sites:asgi_app",
@@ -57,7 +59,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "waitress --unix-socket": "waitress --unix-socket={folder}/socket --no-clear-untrusted-proxy-headers "
     "tests.e2e.sites:wsgi_app",
     "gunicorn, Django": f"{_GUNICORN} --workers=2 tests.contrib.django.shop.wsgi:application",
-    "uvicorn, Django": f"{_UVICORN} --workers=2 tests.contrib.django.shop.asgi:application",
+    "uvicorn, Django": f"{_UVICORN} {_PATIENT} --workers=2 tests.contrib.django.shop.asgi:application",
 }
 WORKERS: Final = {"gunicorn": 4, "gunicorn --preload": 4, "gunicorn gthread": 4, "uvicorn": 2}
 """So many processes answer."""

@@ -2,7 +2,8 @@
 and where.
 
 The same app stands behind the middleware several times, with other settings each time; the first part of the path says
-which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES.
+which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES; SITE_TICK_SECONDS says how
+often it looks at rollouts, and with SITE_ASKS_AT_ONCE a flag is asked while this is imported.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from itsdangerous import BadSignature, URLSafeSerializer
 
 from flaggate import FlaggateError, Gate
 from flaggate.contrib.flask import init_app
+from flaggate.runtime.duties import TICK_SECONDS
 from flaggate.web import asgi, wsgi
 
 SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
@@ -29,7 +31,11 @@ SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
 """Whom the site trusts, by the first part of the path."""
 _SESSION: Final = URLSafeSerializer("the key of the app's own sessions")
 
-gate = Gate.open(os.environ.get("FLAGGATE_STORE", "memory://"))
+gate = Gate.open(
+    os.environ.get("FLAGGATE_STORE", "memory://"), tick_seconds=float(os.environ.get("SITE_TICK_SECONDS", TICK_SECONDS))
+)
+if "SITE_ASKS_AT_ONCE" in os.environ:  # before its server forks
+    gate.is_on("new-invoicing")
 
 
 def signed_in(words: Mapping[str, Any]) -> str:

@@ -252,6 +252,17 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_replaced(scene: S
     assert scene.counts() == scene.expected_counts()
 
 
+def test_workers_of_uwsgi_keep_up_though_a_flag_was_asked_before_they_were_forked(scene: Scene) -> None:
+    """It forks without telling Python."""
+    people = of_every_kind(make_people(500, seed=3))
+    environment = {"SITE_CITIES": scene.cities, "SITE_ASKS_AT_ONCE": "yes"}
+    with serving("uWSGI", scene.store.url, scene.folder / "server", **environment) as server:
+        check(scene, server, people, 2, 0)
+        scene.act(Verb.START)
+        check(scene, server, people, 2, 1)
+        until(lambda: scene.counts() == scene.expected_counts(), "the counts are written while it runs")
+
+
 @pytest.mark.parametrize(
     ("name", "path"),
     [("gunicorn, one worker", "X Y/1"), ("gunicorn, one worker", "X/a\u2013b"), ("waitress", "X/a\u2013b")],

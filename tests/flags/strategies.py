@@ -1,29 +1,29 @@
-"""Hypothesis strategies of what people may write: definitions in JSON's types, without a mistake.
-
-Made once each: to make and validate one takes Hypothesis longer than to draw from it.
-"""
+"""Hypothesis strategies of what people may write: definitions in JSON's types, without a mistake."""
 
 from __future__ import annotations
 
-from datetime import timedelta, timezone
-from functools import cache
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from types import MappingProxyType
 from typing import Any
 
 from hypothesis import strategies as st
 
-__all__ = ["audiences", "definitions", "flags", "guards", "names", "segments"]
+from flaggate.flags.notify import KINDS
+
+__all__ = ["audiences", "definitions", "flags", "guards", "names", "segments", "templates"]
 
 Table = dict[str, Any]
 _Form = dict[str, st.SearchStrategy[Any]]
 
 
-@cache
 def names() -> st.SearchStrategy[str]:
     """Names of flags, stages, segments and cohorts."""
     return st.from_regex(r"[a-z][a-z0-9-]{0,12}", fullmatch=True)
 
 
-_TEXTS = st.text(min_size=1, max_size=12).filter(str.strip)
+def _texts() -> st.SearchStrategy[str]:
+    return st.text(min_size=1, max_size=12).filter(str.strip)
 
 
 def _one_or_many(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -36,7 +36,9 @@ _WHOLE = st.integers(-(2**63), 2**63 - 1)
 _NUMBERS = _WHOLE | st.floats(allow_nan=False, allow_infinity=False)
 _SCALARS = st.text(max_size=12) | _NUMBERS | st.booleans()
 _MOMENTS = st.datetimes(
-    timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+    datetime(1, 1, 2),
+    datetime(9999, 12, 30),  # a moment of any year, whatever the zone
+    timezones=st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes))),
 ).map(lambda moment: moment.isoformat())
 _NETWORKS = st.sampled_from(["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "0.0.0.0/0", "::1/128"])
 _VERSIONS = st.sampled_from([">=2.1", ">=2.1,<3", "~=1.4", "==2.*", "!=1.0.post1", ">2.0rc1"])
@@ -79,27 +81,16 @@ _OWN = _conditions(
 )
 
 
-_KNOWN_KEYS = st.lists(st.sampled_from([*_KNOWN]), max_size=2, unique=True)
-_OWN_KEYS = {least: st.lists(_OWN_NAMES, min_size=least, max_size=2, unique=True) for least in (0, 1)}
-
-
-@cache
 @st.composite
 def _condition_tables(draw: st.DrawFn, segment_names: tuple[str, ...]) -> Table:
-    keys = draw(_KNOWN_KEYS)
-    own = draw(_OWN_KEYS[0 if keys else 1])
+    keys = draw(st.lists(st.sampled_from([*_KNOWN]), max_size=2, unique=True))
+    own = draw(st.lists(_OWN_NAMES, min_size=0 if keys else 1, max_size=2, unique=True))
     table: Table = {key: draw(_KNOWN[key]) for key in keys} | {key: draw(_OWN) for key in own}
     if bool(segment_names) and draw(st.booleans()):
-        table["segment"] = draw(_segments_asked(segment_names))
+        table["segment"] = draw(_one_or_many(st.sampled_from(segment_names)))
     return table
 
 
-@cache
-def _segments_asked(segment_names: tuple[str, ...]) -> st.SearchStrategy[Any]:
-    return _one_or_many(st.sampled_from(segment_names))
-
-
-@cache
 def audiences(segment_names: tuple[str, ...] = ()) -> st.SearchStrategy[Any]:
     """Audiences that may ask these segments."""
     return _one_or_many(_condition_tables(segment_names))
@@ -118,13 +109,12 @@ _CONDITIONS = {
     "soak": _DURATIONS,
     "min_sample": st.integers(1, 10**9),
     "approval": st.sampled_from([True, "other"]),
+    "not_before": _MOMENTS,
     "hours": _HOURS,
     "prove": st.just(True),
 }
-_SOME_CONDITIONS = st.fixed_dictionaries({}, optional=_CONDITIONS).filter(bool)
 
 
-@cache
 def guards(*, with_control: bool) -> st.SearchStrategy[Table]:
     """Guards; against control only where there is one."""
     what_next = {
@@ -142,21 +132,15 @@ def guards(*, with_control: bool) -> st.SearchStrategy[Table]:
     return st.one_of(*(st.fixed_dictionaries(form, optional=what_next) for form in forms))
 
 
-@cache
 def _guard_lists(*, with_control: bool) -> st.SearchStrategy[list[Table]]:
     return st.lists(guards(with_control=with_control), max_size=2)
 
 
-_STAGE_NAMES = st.lists(names(), min_size=1, max_size=4, unique=True)
-
-
-@cache
 @st.composite
-def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
+def _stages(draw: st.DrawFn, stage_names: list[str], is_rising: bool, segment_names: tuple[str, ...]) -> list[Table]:
     stages: list[Table] = []
-    stage_names = draw(_STAGE_NAMES)
     shares = [draw(_SHARES) for _ in stage_names]
-    if is_rising := draw(st.booleans()):
+    if is_rising:
         shares.sort()
     for index, name in enumerate(stage_names):
         stage: Table = {"name": name}
@@ -166,54 +150,87 @@ def _plans(draw: st.DrawFn, segment_names: tuple[str, ...]) -> list[Table]:
             stage["audience"] = draw(audiences(segment_names))
         stage["share"] = shares[index]
         if index < len(stage_names) - 1:
-            stage |= draw(_SOME_CONDITIONS)
+            stage |= draw(st.fixed_dictionaries({}, optional=_CONDITIONS).filter(bool))
         if draw(st.booleans()):
             stage["guards"] = draw(_guard_lists(with_control=0 < shares[index] < 100))
         stages.append(stage)
     return stages
 
 
-_UNITS = st.sampled_from(["user", "account", "visitor"])
+def _plans(segment_names: tuple[str, ...]) -> st.SearchStrategy[list[Table]]:
+    stage_names = st.lists(names(), min_size=1, max_size=4, unique=True)
+    return st.tuples(stage_names, st.booleans()).flatmap(lambda drawn: _stages(*drawn, segment_names))
 
 
-@cache
+def _has_control(shares: list[float]) -> bool:
+    return any(0 < share < 100 for share in shares)
+
+
 @st.composite
-def flags(draw: st.DrawFn, segment_names: tuple[str, ...] = ()) -> Table:
-    """Tables of one flag, a rollout or a switch."""
-    flag = draw(_described(segment_names))
-    if draw(st.booleans()):
-        return flag | draw(_switches(segment_names))
+def templates(draw: st.DrawFn, segment_names: tuple[str, ...] = ()) -> Table:
+    """Tables of one template."""
     stages = draw(_plans(segment_names))
-    return flag | {"stages": stages} | draw(_rollouts(with_control=any(0 < stage["share"] < 100 for stage in stages)))
+    guards = _guard_lists(with_control=_has_control([stage["share"] for stage in stages]))
+    return {"stages": stages} | draw(st.fixed_dictionaries({}, optional={"guards": guards}))
 
 
-@cache
-def _described(segment_names: tuple[str, ...]) -> st.SearchStrategy[Table]:
-    optional = {"deputies": st.lists(_TEXTS, max_size=3, unique=True), "deny": audiences(segment_names)}
-    return st.fixed_dictionaries({"description": _TEXTS, "owner": _TEXTS}, optional=optional)
+@st.composite
+def _taken(draw: st.DrawFn, name: str, template: Table, segment_names: tuple[str, ...]) -> Table:
+    """What a flag says of its plan under a template."""
+    theirs = template["stages"]
+    is_rising = any("stage number" not in stage.get("audience", ()) for stage in theirs)
+    others = draw(_stages([stage["name"] for stage in theirs], is_rising, segment_names))
+    is_for_others = draw(st.booleans())  # in all stages or in none, so that no share falls
+    own: list[Table] = []
+    for other in others:
+        entry = {key: other[key] for key in _CONDITIONS if key in other and draw(st.booleans())}
+        if is_for_others:
+            entry |= {key: other[key] for key in ("audience", "share") if key in other}
+            entry["guards"] = other.get("guards", [])
+        if bool(entry) or draw(st.booleans()):
+            own.append({"name": other["name"]} | entry)
+    has_control = _has_control([stage["share"] for stage in (others if is_for_others else theirs)])
+    flag: Table = {"template": name} | ({"stages": draw(st.permutations(own))} if own else {})
+    if draw(st.booleans()) or not has_control:  # the template's guards may be against control
+        flag["guards"] = draw(_guard_lists(with_control=has_control))
+    return flag
 
 
-@cache
-def _switches(segment_names: tuple[str, ...]) -> st.SearchStrategy[Table]:
-    return st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)})
+_OF_ROLLOUTS: _Form = {"unit": st.sampled_from(["user", "account", "visitor"]), "cohort": names()}
 
 
-@cache
-def _rollouts(*, with_control: bool) -> st.SearchStrategy[Table]:
-    optional = {"unit": _UNITS, "cohort": names(), "guards": _guard_lists(with_control=with_control)}
-    return st.fixed_dictionaries({}, optional=optional)
+@st.composite
+def flags(
+    draw: st.DrawFn, segment_names: tuple[str, ...] = (), among: Mapping[str, Table] = MappingProxyType({})
+) -> Table:
+    """Tables of one flag, a rollout or a switch; a rollout's may be one of these templates."""
+    optional = {
+        "deputies": st.lists(_texts(), max_size=3, unique=True),
+        "deny": audiences(segment_names),
+        "notify": _NOTIFY,
+    }
+    flag: Table = draw(st.fixed_dictionaries({"description": _texts(), "owner": _texts()}, optional=optional))
+    if draw(st.booleans()):
+        return flag | draw(st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)}))
+    flag |= draw(st.fixed_dictionaries({}, optional=_OF_ROLLOUTS))
+    if bool(among) and draw(st.booleans()):
+        name = draw(st.sampled_from([*among]))
+        return flag | draw(_taken(name, among[name], segment_names))
+    stages = draw(_plans(segment_names))
+    guards = _guard_lists(with_control=_has_control([stage["share"] for stage in stages]))
+    return flag | {"stages": stages} | draw(st.fixed_dictionaries({}, optional={"guards": guards}))
 
 
-@cache
+_RECIPIENTS = st.sampled_from(["owner", "deputies", "oncall", "ada@example.com", "Größe", "#1"])
+_NOTIFY = st.dictionaries(
+    _RECIPIENTS, st.just("all") | st.lists(st.sampled_from(KINDS), min_size=1, max_size=3, unique=True), max_size=3
+)
+
+
 def segments() -> st.SearchStrategy[Table]:
     """Tables of one segment, of either form that needs no other file."""
-    members = {"unit": _UNITS, "members": st.lists(_TEXTS, unique=True)}
+    members = {"unit": st.sampled_from(["user", "account", "visitor"]), "members": st.lists(_texts(), unique=True)}
     return st.fixed_dictionaries(members) | st.fixed_dictionaries({"audience": audiences()})
-
-
-@cache
-def _named(tables: st.SearchStrategy[Table]) -> st.SearchStrategy[dict[str, Table]]:
-    return st.dictionaries(names(), tables, max_size=2)
 
 
 @st.composite
@@ -221,8 +238,11 @@ def definitions(draw: st.DrawFn) -> Table:
     """Whole definitions files."""
     document: Table = {}
     if draw(st.booleans()):
-        document["segments"] = draw(_named(segments()))
+        document["segments"] = draw(st.dictionaries(names(), segments(), max_size=2))
     known = tuple(document.get("segments", {}))
     if draw(st.booleans()):
-        document["flags"] = draw(_named(flags(known)))
+        document["templates"] = draw(st.dictionaries(names(), templates(known), min_size=1, max_size=1))
+    if draw(st.booleans()):
+        among = document.get("templates", {})
+        document["flags"] = draw(st.dictionaries(names(), flags(known, among), max_size=2))
     return document

@@ -50,3 +50,18 @@ def test_an_attribute_that_looks_misspelt() -> None:
         ("flags.a.stages.gb.audience.contry", '"contry" is taken for one'),
     ]
     assert paths_and_words(audience={"regoin": "x"}) == [("flags.a.audience.regoin", '"regoin" is taken for one')]
+
+
+def test_a_date_that_has_passed_once_the_stage_is_reached() -> None:
+    dates = {
+        "first": None,
+        "second": "2026-12-01T09:00:00Z",
+        "third": "2026-12-01T10:00:00+02:00",
+        "fourth": "2026-12-02T09:00:00Z",
+    }
+    stages = [{"name": name, "min_sample": 1} | ({"not_before": at} if at else {}) for name, at in dates.items()]
+    assert paths_and_words(stages=[*stages, LAST], guards=[LIMIT]) == [
+        ("flags.a.stages.third.not_before", "this has passed by then: ")
+    ]
+    same = [{"name": name, "min_sample": 1, "not_before": "2026-12-01T09:00:00Z"} for name in dates]
+    assert paths_and_words(stages=[*same, LAST], guards=[LIMIT]) == []

@@ -44,6 +44,8 @@ _WORDS = st.sampled_from(
     [
         "flags",
         "segments",
+        "templates",
+        "template",
         "a",
         "description",
         "owner",
@@ -233,6 +235,25 @@ def test_a_key_twice_among_a_hundred_thousand() -> None:
     pairs = ", ".join(f'"k{number}": 1' for number in range(100_000))
     (mistake,) = mistakes_in(f'{{{pairs}, "k99999": 2}}')
     assert '"k99999"' in mistake.problem
+
+
+def test_thousands_of_flags_of_one_template() -> None:
+    template = {"stages": [{"name": "tenth", "share": 10, "soak": "24h"}, {"name": "everyone"}]}
+    flag = {"description": "A", "owner": "o", "template": "a"}
+    document = {"templates": {"a": template}, "flags": {f"flag-{number}": flag for number in range(3_000)}}
+    assert len(parse(json.dumps(document), syntax="json").flags) == 3_000
+
+
+def test_thousands_of_unknown_among_thousands_of_templates_and_of_stages() -> None:
+    stages = [{"name": f"stage-{number}", "soak": "0s"} for number in range(3_000)] + [{"name": "everyone"}]
+    known = {f"template-{number}": {"stages": [{"name": "everyone"}]} for number in range(3_000)}
+    plain = {"description": "A", "owner": "o"}
+    lost = {f"lost-{number}": plain | {"template": f"tepmlate-{number}"} for number in range(3_000)}
+    wrong = plain | {"template": "long", "stages": [{"name": f"satge-{number}"} for number in range(3_000)]}
+    document = {"templates": known | {"long": {"stages": stages}}, "flags": lost | {"wrong": wrong}}
+    mistakes = mistakes_in(json.dumps(document))
+    assert len(mistakes) == 6_000
+    assert max(len(str(mistake)) for mistake in mistakes) < 1_000
 
 
 def test_thousands_of_unknown_among_thousands_of_segments() -> None:

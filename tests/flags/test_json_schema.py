@@ -32,6 +32,7 @@ ONLY_PARSE_KNOWS = {
     "naive-moment.toml",
     "no-control-in-plan.toml",
     "stage-without-condition.toml",
+    "template-plan.toml",
     "unknown-segment.toml",
 }
 """What one table says about another, what a text means, and what other files hold."""
@@ -100,7 +101,20 @@ _JUNK: st.SearchStrategy[Any] = st.sampled_from(
     [None, True, False, 0, 1, -1, 2.5, 1e3, "", " ", "x", "UK", "1%", "1h", "24:00", [], {}, [[]], [{}], {"not": 1}]
 )
 _KEYS = st.sampled_from(
-    ["Name", "share", "soak", "segment", "groups", "audience", "limit", "slower_than", "x y", "unit"]
+    [
+        "Name",
+        "share",
+        "soak",
+        "segment",
+        "groups",
+        "audience",
+        "limit",
+        "slower_than",
+        "x y",
+        "unit",
+        "template",
+        "not_before",
+    ]
 )
 
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from flaggate import Flag, Guard, Stage
 from flaggate.flags.audience import Condition
-from flaggate.rollout.state import Act, Rollout, Status, Verb
+from flaggate.rollout.moves import Act
+from flaggate.rollout.state import Rollout, Status, Verb
 
 OWNER: Final = "owner@example.com"
 DEPUTY: Final = "deputy@example.com"

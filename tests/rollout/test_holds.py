@@ -1,43 +1,178 @@
-"""What a stage declares before it may be left, in words, and the hours of a zone."""
+"""Why a rollout stays in its stage, in words, and the hours of a zone."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from flaggate import Stage
+from flaggate import Flag, Guard, Stage
 from flaggate.flags.document import parse
 from flaggate.flags.model import Hours
-from flaggate.rollout.holds import declared_conditions, is_within
+from flaggate.rollout.holds import Hold, HoldKind, holds, is_within, opens_at
+from flaggate.rollout.progress import Progress
+from flaggate.rollout.state import Approval, Rollout, Status
+from flaggate.rollout.verdict import Answer, Judgement, Verdict
+from tests.rollout.plans import GUARD
 
 MONDAY_NOON: Final = datetime(2026, 3, 2, 12, tzinfo=UTC)
 OFFICE: Final = Hours((0, 1, 2, 3, 4), 9 * 60, 16 * 60, "Europe/London")
 
 
+FIRST: Final = Rollout("f", "f", Status.RUNNING, MONDAY_NOON, "owner", (), "owner", stage=1, attempt=2, revision=1)
+FRESH: Final = Judgement(2, 1, 1)
+
+
+def held(
+    stage: Stage, rollout: Rollout = FIRST, judgement: Judgement | None = FRESH, **observed: Any
+) -> tuple[Hold, ...]:
+    """What holds in the first of two stages."""
+    flag = Flag("f", "d", "owner", stages=(stage, Stage("all")), guards=(GUARD,))
+    return holds(flag, rollout, Progress(2, 1, 1, **observed), judgement, MONDAY_NOON)
+
+
+def words(found: tuple[Hold, ...]) -> list[str]:
+    return [hold.why for hold in found]
+
+
 @pytest.mark.parametrize(
-    ("declared", "words"),
+    ("declared", "kind", "why", "ends"),
     [
-        ({"soak_seconds": 0}, ()),
-        ({"soak_seconds": 86_400}, ("soak 24h",)),
-        ({"soak_seconds": 5_400}, ("soak 90m",)),
-        ({"soak_seconds": 61}, ("soak 61s",)),
-        ({"min_sample": 500}, ("min_sample 500",)),
-        ({"prove": True}, ("prove",)),
-        ({"approval": "any"}, ("approval",)),
-        ({"approval": "other"}, ("approval by another person",)),
-        ({"hours": OFFICE}, ()),
-        ({"hours": Hours((5, 6), 0, 1440, "Europe/London")}, ("hours Sat-Sun 00:00-24:00 Europe/London",)),
+        ({"soak_seconds": 86_400}, "soak", "soak 0 s of 24 h", "24 h more that are observed"),
+        ({"soak_seconds": 5_400}, "soak", "soak 0 s of 1 h 30 min", "1 h 30 min more that are observed"),
+        ({"min_sample": 500}, "min_sample", "min_sample 0 of 500 requests", "more requests of those who have it"),
+        ({"min_sample": 5_000}, "min_sample", "min_sample 0 of 5 000 requests", "more requests of those who have it"),
+        ({"prove": True}, "prove", "prove: nothing is not known to be safe", "every guard safe"),
         (
-            {"soak_seconds": 60, "min_sample": 1, "prove": True, "approval": "any"},
-            ("soak 1m", "min_sample 1", "prove", "approval"),
+            {"not_before": MONDAY_NOON + timedelta(days=1)},
+            "date", "not before Tue 03 Mar 2026 12:00 UTC", "Tue 03 Mar 2026 12:00 UTC",
         ),
+        (
+            {"hours": Hours((5, 6), 0, 1440, "Europe/London")},
+            "hours", "hours Sat-Sun 00:00-24:00 Europe/London", "Sat 07 Mar 2026 00:00 GMT",
+        ),
+        ({"approval": "any"}, "approval", "approval", "somebody approves"),
+        ({"approval": "other"}, "approval", "approval by another person", "somebody other than who asked approves"),
+    ],
+)  # fmt: skip
+def test_each_says_why_since_when_and_what_ends_it(declared: dict[str, Any], kind: str, why: str, ends: str) -> None:
+    (hold,) = held(Stage("s", **declared))
+    assert (hold.kind, hold.why, hold.ends, hold.since) == (kind, why, ends, MONDAY_NOON)
+    earlier = MONDAY_NOON - timedelta(hours=1)
+    (hold,) = held(Stage("s", **declared), holds={kind: earlier})
+    assert hold.since == earlier
+
+
+@pytest.mark.parametrize(
+    "declared",
+    [{"soak_seconds": 0}, {"hours": OFFICE}, {"not_before": MONDAY_NOON}, {"soak_seconds": 0, "hours": OFFICE}],
+)
+def test_what_is_met_does_not_hold(declared: dict[str, Any]) -> None:
+    assert held(Stage("s", **declared)) == ()
+
+
+def test_progress_is_told() -> None:
+    stage = Stage("s", soak_seconds=86_400, min_sample=5_000)
+    soak, sample = held(stage, judgement=replace(FRESH, requests=3_120), observed_seconds=3 * 3600.0 + 720)
+    assert (soak.why, soak.done, soak.of) == ("soak 3 h 12 min of 24 h", 11_520.0, 86_400.0)
+    assert (sample.why, sample.done, sample.of) == ("min_sample 3 120 of 5 000 requests", 3_120.0, 5_000.0)
+    assert held(stage, judgement=replace(FRESH, requests=5_000), observed_seconds=86_400.0) == ()
+
+
+@pytest.mark.parametrize(
+    ("guard", "answer", "found"),
+    [
+        (GUARD, Answer.OK, []),
+        (GUARD, Answer.TOO_FEW, []),
+        (GUARD, Answer.SAFE, []),
+        (GUARD, Answer.NO_DATA, ["nothing is known of errors (no_data)"]),
+        (GUARD, Answer.ERROR, ["nothing is known of errors (error)"]),
+        (replace(GUARD, on_no_data="ignore"), Answer.NO_DATA, []),
+        (replace(GUARD, on_breach="hold"), Answer.BREACH, ["errors: worse than allowed"]),
+        (replace(GUARD, on_breach="warn"), Answer.BREACH, []),
     ],
 )
-def test_what_a_stage_declares_in_words(declared: dict[str, Any], words: tuple[str, ...]) -> None:
-    assert declared_conditions(Stage("s", **declared), MONDAY_NOON) == words
+def test_what_a_guard_holds(guard: Guard, answer: Answer, found: list[str]) -> None:
+    assert words(held(Stage("s"), judgement=replace(FRESH, verdicts=(Verdict(guard, answer),)))) == found
+
+
+def test_what_is_to_be_proven_takes_every_guard() -> None:
+    safe, ok = Verdict(GUARD, Answer.SAFE), Verdict(GUARD, Answer.OK)
+    stage = Stage("s", prove=True)
+    assert held(stage, judgement=replace(FRESH, verdicts=(safe, safe))) == ()
+    assert words(held(stage, judgement=replace(FRESH, verdicts=(safe, ok)))) == [
+        "prove: errors is not known to be safe"
+    ]
+
+
+def test_the_split_of_the_arms() -> None:
+    (hold,) = held(Stage("s"), judgement=replace(FRESH, split="61 % where 50 % should be"))
+    assert (hold.kind, hold.why) == ("split", "the split is not as designed: 61 % where 50 % should be")
+
+
+@pytest.mark.parametrize(
+    "judgement", [None, replace(FRESH, attempt=7), replace(FRESH, stage=7), replace(FRESH, revision=7)]
+)
+def test_what_was_said_of_another_stage_says_nothing(judgement: Judgement | None) -> None:
+    """I6."""
+    assert words(held(Stage("s"), judgement=judgement)) == ["a judgement of its guards"]
+
+
+def test_all_of_them_in_the_order_of_a_tick() -> None:
+    everything = Stage(
+        "s", soak_seconds=60, min_sample=1, prove=True, approval="any", not_before=MONDAY_NOON + timedelta(1),
+        hours=Hours((5, 6), 0, 1440, "Europe/London"),
+    )  # fmt: skip
+    verdicts = Verdict(GUARD, Answer.NO_DATA), Verdict(replace(GUARD, on_breach="hold"), Answer.BREACH)
+    absent = replace(FIRST, accepted_by=None)
+    found = held(everything, absent, replace(FRESH, verdicts=verdicts, split="as 2 to 1"))
+    assert [hold.kind for hold in found] == [kind for kind in HoldKind if kind is not HoldKind.UNJUDGED]
+
+
+def test_nobody_answers() -> None:
+    (hold,) = held(Stage("s"), replace(FIRST, accepted_by=None))
+    assert (hold.kind, hold.why, hold.ends) == ("owner", "nobody answers for it", "owner or a deputy accepts")
+
+
+def test_an_approval_that_was_given_holds_no_more() -> None:
+    asks = Stage("s", approval="any")
+    assert held(asks, replace(FIRST, approval=Approval("ada", 2, 1, 1))) == ()
+    for stale in (Approval("ada", 1, 1, 1), Approval("ada", 2, 2, 1), Approval("ada", 2, 1, 0)):
+        assert words(held(asks, replace(FIRST, approval=stale))) == ["approval"]
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status is not Status.RUNNING])
+def test_nothing_holds_what_is_not_running(status: Status) -> None:
+    assert held(Stage("s", soak_seconds=60), replace(FIRST, status=status)) == ()
+
+
+def test_nothing_holds_what_is_killed_or_has_lost_its_stage() -> None:
+    assert held(Stage("s", soak_seconds=60), replace(FIRST, killed=True)) == ()
+    assert held(Stage("s", soak_seconds=60), replace(FIRST, stage=3)) == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "now", "opens"),
+    [
+        ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 3, 2, 8, 59, tzinfo=UTC), "Mon 02 Mar 09:00 GMT"),
+        ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 3, 2, 9, 0, tzinfo=UTC), "Tue 03 Mar 09:00 GMT"),
+        ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 3, 6, 16, 0, tzinfo=UTC), "Mon 09 Mar 09:00 GMT"),
+        ("Wed 09:00-16:00 Europe/London", datetime(2026, 3, 4, 17, 0, tzinfo=UTC), "Wed 11 Mar 09:00 GMT"),
+        # over the change of clocks, in both directions; the hour that is skipped
+        ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 3, 27, 17, 0, tzinfo=UTC), "Mon 30 Mar 09:00 BST"),
+        ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 10, 23, 17, 0, tzinfo=UTC), "Mon 26 Oct 09:00 GMT"),
+        ("Sun 01:30-04:00 Europe/London", datetime(2026, 3, 28, 12, 0, tzinfo=UTC), "Sun 29 Mar 02:30 BST"),
+        ("Mon 08:00-10:00 Pacific/Auckland", datetime(2026, 3, 1, 12, 0, tzinfo=UTC), "Mon 02 Mar 08:00 NZDT"),
+    ],
+)
+def test_when_the_hours_begin_next(written: str, now: datetime, opens: str) -> None:
+    found = opens_at(hours(written), now)
+    assert f"{found:%a %d %b %H:%M %Z}" == opens
+    assert found > now
+    assert is_within(hours(written), found)
 
 
 def hours(text: str) -> Hours:

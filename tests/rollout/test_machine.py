@@ -15,8 +15,9 @@ from flaggate.decide.compile import compile_flag
 from flaggate.errors import MoveError, RevisionError
 from flaggate.flags.audience import Audience
 from flaggate.flags.model import guards_judged_in
+from flaggate.rollout.moves import Act, legal_verbs, move
 from flaggate.rollout.revision import revise
-from flaggate.rollout.state import EXPOSING, Act, Rollout, Status, Verb, born, legal_verbs, move, unguarded_stages
+from flaggate.rollout.state import EXPOSING, Rollout, Status, Verb, born, unguarded_stages
 from tests.decide.worlds import KEYS, NAME, flags, keyless_audiences, shares
 from tests.rollout.plans import DEPUTY, GUARD, NOW, OTHER, OWNER
 
@@ -58,7 +59,9 @@ class Moves(RuleBasedStateMachine):
 
     @rule(data=st.data(), actor=st.sampled_from((None, OTHER)))
     def do_what_is_legal(self, data: st.DataObject, actor: str | None) -> None:
-        self._do(data.draw(st.sampled_from(legal_verbs(self.rollout))), actor or self.rollout.owner, "because")
+        self._do(
+            data.draw(st.sampled_from(legal_verbs(self.flag, self.rollout))), actor or self.rollout.owner, "because"
+        )
 
     @rule(
         verb=st.sampled_from(Verb),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pytest
@@ -109,6 +110,7 @@ REFUSED: Final = [
             {"approval": "other"},
             {"prove": True},
             {"hours": Hours((0,), 540, 960, "Europe/London")},
+            {"not_before": datetime(2026, 12, 1, 9, tzinfo=UTC)},
         )
     ),
     (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,6 +11,9 @@ import pytest
 from flaggate import Gate
 from flaggate.stores.base import Store
 from flaggate.stores.sql import SqlStore
+from tests.runtime.notice_scenes import Target
+
+MakeTarget = Callable[[], Target]
 
 
 class OpenGate(Protocol):
@@ -38,3 +41,23 @@ def open_gate() -> Iterator[OpenGate]:
     yield open_one
     for gate in opened:
         gate.close()
+
+
+@pytest.fixture
+def make_target() -> Iterator[MakeTarget]:
+    """Makes services that hear messages."""
+    made: list[Target] = []
+
+    def make() -> Target:
+        made.append(Target())
+        return made[-1]
+
+    yield make
+    for target in made:
+        target.stop()
+
+
+@pytest.fixture
+def target(make_target: MakeTarget) -> Target:
+    """A service that hears messages."""
+    return make_target()

@@ -14,6 +14,7 @@ __all__ = [
     "BANNER",
     "CHECKOUT",
     "DEPUTY",
+    "INVOICES",
     "NOW",
     "OWNER",
     "TO_THE_WATCH",
@@ -48,6 +49,7 @@ description = "The spring banner"
 owner = "owner@example.com"
 """
 
+INVOICES = CHECKOUT.replace("checkout", "invoices").replace('soak = "0s"', "approval = true")
 
 VIP = """
 [segments.vip]

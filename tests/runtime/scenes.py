@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.control import Applied, Control, Outcome
 from flaggate.runtime.gate import Gate
-from flaggate.stores.base import Arm, Changes, Count, Kind, Report, Row, Store, Write
+from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Store, Write
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -99,7 +99,7 @@ def run(directory: Path, script: str, *arguments: object, **environment: str) ->
     path.write_text(script, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(path), *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])} | environment,
         cwd=directory,
         capture_output=True,
         text=True,
@@ -174,11 +174,11 @@ class UnreliableStore:
     def get(self, kind: Kind, name: str) -> Row | None:
         return self._pass().get(kind, name)
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         before, self.before_commit = self.before_commit, None
         if before is not None:
             before()
-        return self._pass().commit(writes, events)
+        return self._pass().commit(writes, events, holder=holder)
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         return self._pass().history(name, limit=limit, after=after)
@@ -192,6 +192,21 @@ class UnreliableStore:
 
     def counts(self, flag: str | None = None) -> list[Count]:
         return self._pass().counts(flag)
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        return self._pass().take_lease(holder, who, seconds)
+
+    def lease(self) -> Lease | None:
+        return self._pass().lease()
+
+    def release_lease(self, holder: str) -> None:
+        self._pass().release_lease(holder)
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        return self._pass().progress()
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        self._pass().save_progress(documents, holder=holder)
 
     def before_fork(self) -> None:
         self.inner.before_fork()

@@ -7,10 +7,19 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from flaggate.errors import BusyError, MoveError, OvertakenError, UnknownFlagError, UnreadableError
+from flaggate.errors import (
+    BusyError,
+    FlaggateError,
+    ForbiddenError,
+    MoveError,
+    OvertakenError,
+    UnknownFlagError,
+    UnreadableError,
+)
 from flaggate.flags.document import Definitions, parse
 from flaggate.rollout.state import Event, Verb, rollout_to_json
 from flaggate.runtime.control import Applied, Control
+from flaggate.runtime.rights import Right, may
 from flaggate.stores.base import Store, Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.record import read_flag
@@ -19,6 +28,7 @@ from tests.runtime.control_plans import (
     BANNER,
     CHECKOUT,
     DEPUTY,
+    INVOICES,
     NOW,
     OWNER,
     TO_THE_WATCH,
@@ -63,6 +73,7 @@ CASES = [
     _Case((Verb.ON,), Verb.OFF, "banner"),
     _Case(_RUNNING, Verb.KILL),
     _Case((Verb.START, Verb.KILL), Verb.UNKILL),
+    _Case(_RUNNING, Verb.APPROVE, "invoices"),
     _Case((), Verb.OWNER_ACCEPT),
     _Case((), Verb.OWNER_SET, owner=DEPUTY),
     _Case(_RUNNING, Verb.OWNER_AWAY),
@@ -76,9 +87,9 @@ class CountedStore(MemoryStore):
         super().__init__()
         self.commits: list[tuple[list[Write], list[Event]]] = []
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         self.commits.append((list(writes), list(events)))
-        return super().commit(writes, events)
+        return super().commit(writes, events, holder=holder)
 
 
 def test_every_verb_has_its_case() -> None:
@@ -89,7 +100,7 @@ def test_every_verb_has_its_case() -> None:
 def test_an_accepted_act_is_one_event_in_the_commit_of_its_change(case: _Case) -> None:
     """Invariant I10: with actor, reason, before and after."""
     store = CountedStore()
-    apply(store, CHECKOUT + BANNER)
+    apply(store, CHECKOUT + BANNER + INVOICES)
     for verb in case.before:
         act(store, verb, case.name)
     before, last, done = read_flag(store, case.name), store.history()[-1].id, len(store.commits)
@@ -108,6 +119,56 @@ def test_an_accepted_act_is_one_event_in_the_commit_of_its_change(case: _Case) -
     assert with_id(outcome.event, event.id) == event
     assert (outcome.rollout, outcome.flag) == (read_flag(store, case.name).rollout, before.flag)
     assert outcome.revision == store.revision()
+
+
+# --- rights -------------------------------------------------------------------------------------
+
+LESS = (Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF, Verb.KILL)
+
+
+@pytest.mark.parametrize("verb", Verb)
+def test_each_verb_takes_a_right_and_less_exposure_takes_fewer(verb: Verb) -> None:
+    """I17: whoever may let people in may take them out; nobody who may only look does anything."""
+    enough = {right for right in Right if may(verb, {right})}
+    assert enough
+    assert not enough & {Right.VIEW, Right.EDIT}
+    assert (enough >= {right for right in Right if may(Verb.ADVANCE, {right})}) is (verb in {*LESS, *ADVANCES})
+
+
+ADVANCES = {
+    Verb.START, Verb.RESTART, Verb.RESUME, Verb.ADVANCE, Verb.COMPLETE, Verb.ON,
+    Verb.OWNER_ACCEPT, Verb.OWNER_SET, Verb.OWNER_AWAY,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.verb)
+def test_without_the_right_nothing_is_done(store: Store, case: _Case) -> None:
+    apply(store, CHECKOUT + BANNER + INVOICES)
+    for verb in case.before:
+        act(store, verb, case.name)
+    before = everything(store)
+    short = [right for right in Right if not may(case.verb, {right})]
+    with pytest.raises(ForbiddenError, match=rf"ada may not {case.verb}: it takes the right to ") as refused:
+        Control(store).act(case.verb, case.name, actor="ada", rights=short)
+    assert all(may(case.verb, {Right(right)}) for right in refused.value.rights)
+    assert everything(store) == before
+    one = refused.value.rights[-1]
+    done = Control(store).act(case.verb, case.name, actor=OWNER, reason="so", owner=case.owner, rights=[Right(one)])
+    assert done.event is not None
+
+
+def test_to_edit_takes_a_right_too(store: Store) -> None:
+    with pytest.raises(ForbiddenError, match="ada may not apply: it takes the right to edit"):
+        Control(store).apply(parse(CHECKOUT), actor="ada", rights=set(Right) - {Right.EDIT})
+    assert store.revision() == 0
+    Control(store).apply(parse(CHECKOUT), actor="ada", rights={Right.EDIT})
+    assert read_flag(store, "checkout")
+
+
+def test_nobody_passes_for_the_clock(store: Store) -> None:
+    apply(store, CHECKOUT)
+    with pytest.raises(FlaggateError, match="flaggate is who acts where the clock or a guard does"):
+        Control(store).act(Verb.START, "checkout", actor="flaggate")
 
 
 @pytest.mark.parametrize(
@@ -189,9 +250,9 @@ class InterruptedStore(MemoryStore):
             todo.pop(0)()
             self._is_interrupted = False
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         self._interrupt(self.before_commit)
-        return super().commit(writes, events)
+        return super().commit(writes, events, holder=holder)
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         self._interrupt(self.before_history)
@@ -366,11 +427,11 @@ class BusyStore(MemoryStore):
 
     busy = 0
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         if self.busy:
             self.busy -= 1
             raise BusyError(self.url, "database is locked")
-        return super().commit(writes, events)
+        return super().commit(writes, events, holder=holder)
 
 
 @pytest.mark.parametrize("verb", [Verb.KILL, Verb.ROLLBACK])

@@ -2,15 +2,11 @@
 
 import os
 import shutil
-import signal
 import sqlite3
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event  # noqa: TID251  # to be there at each statement
-from sqlalchemy.pool import Pool  # noqa: TID251
 
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
@@ -20,51 +16,9 @@ from flaggate.stores.sql import SqlStore
 from tests.runtime.control_plans import BANNER, CHECKOUT, OWNER, VIP, act, apply, control_of, everything
 from tests.runtime.race_agreement import assert_state_and_events_agree
 from tests.stores import version_1
-from tests.stores.children import fork, wait
+from tests.stores.crashing import crashes
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks what it kills")
-
-FEW = 500
-"""More statements than anything here needs."""
-
-
-def _die_before_statement(number: int) -> None:
-    """From now on, this process kills itself when SQLite is about to run its so many-th statement."""
-    left = number
-
-    def count(_statement: str) -> None:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def watch(connection: sqlite3.Connection, _record: object) -> None:
-        connection.set_trace_callback(count)  # COMMIT is a statement too
-
-    event.listen(Pool, "connect", watch)
-
-
-def _crashes(prepared: Path, work: Callable[[Store], object]) -> Iterator[SqlStore]:
-    """The store after a crash before the first statement, the second, and so on; the last after none."""
-    for number in range(1, FEW):
-        directory = prepared.parent / f"crash-{number}"
-        directory.mkdir()
-        if prepared.exists():
-            shutil.copy(prepared, directory / "flags.db")
-        url = f"sqlite:///{directory}/flags.db"
-
-        def work_until_killed(number: int = number, url: str = url) -> None:
-            _die_before_statement(number)
-            work(SqlStore(url))
-
-        code = wait(fork(work_until_killed, is_measured=False))
-        assert code in (0, -signal.SIGKILL)
-        store = SqlStore(url)
-        yield store
-        store.close()
-        if code == 0:
-            return
-    pytest.fail(f"after {FEW} statements it was not done yet")
 
 
 def _prepare(path: Path, *verbs: Verb) -> tuple[Changes, list[Event]]:
@@ -82,7 +36,7 @@ def test_a_crash_during_an_act(tmp_path: Path) -> None:
     path = tmp_path / "flags.db"
     before = _prepare(path, Verb.START)
     seen = []
-    for store in _crashes(path, lambda store: act(store, Verb.KILL)):
+    for store in crashes(path, lambda store: act(store, Verb.KILL)):
         is_done = read_flag(store, "checkout").rollout.killed
         seen.append(is_done)
         assert_state_and_events_agree(store)
@@ -109,7 +63,7 @@ def test_a_crash_during_an_apply(tmp_path: Path) -> None:
         return control_of(store).apply(definitions, actor=OWNER, fingerprint="new", prune=True)
 
     seen = []
-    for store in _crashes(path, apply_all):
+    for store in crashes(path, apply_all):
         is_done = control_of(store).applied_fingerprint() == "new"
         seen.append(is_done)
         assert_state_and_events_agree(store)
@@ -129,7 +83,7 @@ def test_a_crash_during_an_apply(tmp_path: Path) -> None:
 def test_a_crash_while_the_file_is_made(tmp_path: Path) -> None:
     """Whoever comes next makes what is missing."""
     seen = []
-    for store in _crashes(tmp_path / "flags.db", lambda store: apply(store, BANNER)):
+    for store in crashes(tmp_path / "flags.db", lambda store: apply(store, BANNER)):
         seen.append(store.revision())
         assert_state_and_events_agree(store)
         apply(store, BANNER)
@@ -153,7 +107,7 @@ def test_a_crash_while_counts_are_added(tmp_path: Path) -> None:
         done.add_counts(Report("p", 2, second))
         counts.append(done.counts())
     seen = []
-    for store in _crashes(path, lambda store: store.add_counts(Report("p", 2, second))):
+    for store in crashes(path, lambda store: store.add_counts(Report("p", 2, second))):
         seen.append(counts.index(store.counts()))
         assert everything(store) == before
         for sequence in (2, 1):
@@ -169,12 +123,12 @@ def test_a_crash_while_an_older_file_gets_its_counts(tmp_path: Path) -> None:
     path = tmp_path / "flags.db"
     version_1.make(path)
     seen = []
-    for store in _crashes(path, lambda store: store.counts()):
+    for store in crashes(path, lambda store: store.counts()):
         with closing(sqlite3.connect(store.url.removeprefix("sqlite:///"))) as raw:
             tables = {name for (name,) in raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             seen.append((raw.execute("SELECT schema_version FROM flaggate_meta").fetchone()[0], len(tables)))
         assert store.counts() == []
         assert [(row.name, row.version) for row in store.changes().rows] == [("a", 3), ("gone", 2)]
-    assert set(seen) == {(1, 3), (2, 5)}
+    assert set(seen) == {(1, 3), (3, 7)}
     assert seen == sorted(seen)
     assert len(seen) > 5

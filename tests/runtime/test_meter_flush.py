@@ -11,7 +11,7 @@ import pytest
 from flaggate import Context, Gate
 from flaggate.errors import StoreError
 from flaggate.rollout.state import Verb
-from flaggate.runtime import gate as gate_module
+from flaggate.runtime import duties as duties_module
 from flaggate.runtime.snapshot import Snapshot
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
@@ -165,7 +165,7 @@ def test_a_store_that_hangs_keeps_nobody_else_waiting_for_long(gate: Gate, unrel
 def test_the_keeper_hands_over(
     open_gate: OpenGate, unreliable: UnreliableStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate_module, "FLUSH_SECONDS", 0.05)
+    monkeypatch.setattr(duties_module, "FLUSH_SECONDS", 0.05)
     gate = open_gate(unreliable, background=True)
     for times in (1, 2):
         ask(gate)
@@ -173,17 +173,17 @@ def test_the_keeper_hands_over(
 
 
 def test_it_does_so_at_intervals_and_not_in_every_round(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "FLUSH_SECONDS", 3600.0)
+    monkeypatch.setattr(duties_module, "FLUSH_SECONDS", 3600.0)
     ask(gate)
     gate.keep()
     assert gate.store.counts() == []
-    monkeypatch.setattr(gate_module, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(duties_module, "FLUSH_SECONDS", 0.0)
     gate.keep()
     assert len(gate.store.counts()) == 1
 
 
 def test_the_interval_is_two_seconds() -> None:
-    assert gate_module.FLUSH_SECONDS == 2.0
+    assert duties_module.FLUSH_SECONDS == 2.0
 
 
 def test_who_has_nothing_to_say_says_nothing(gate: Gate, unreliable: UnreliableStore) -> None:

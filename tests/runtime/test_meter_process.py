@@ -21,11 +21,11 @@ PROCESS = """
 import os, sys, threading
 from flaggate import Context, Gate
 from flaggate.errors import StoreError
-from flaggate.runtime import gate as gate_module
+from flaggate.runtime import duties as duties_module
 from flaggate.stores.sql import SqlStore
 from tests.runtime.scenes import UnreliableStore, fork, reap
 
-gate_module.FLUSH_SECONDS = 3600.0
+duties_module.FLUSH_SECONDS = 3600.0
 ADA = Context("ada")
 
 def ask(gate, times=1):

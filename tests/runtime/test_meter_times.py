@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flaggate import Context, Gate
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
-from flaggate.runtime import gate as gate_module
+from flaggate.runtime import duties as duties_module
 from flaggate.runtime import visit as visit_module
 from flaggate.runtime.meter import EDGES_MS, HANG_SECONDS
 from flaggate.runtime.visit import Visit
@@ -277,7 +277,7 @@ def test_a_request_that_ended_does_not_hang(open_gate: OpenGate) -> None:
 
 
 def test_the_keeper_finds_it(open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "FLUSH_SECONDS", 3600.0)
+    monkeypatch.setattr(duties_module, "FLUSH_SECONDS", 3600.0)
     gate = make_gate(open_gate, background=True, hang_seconds=0.01)
     with Request(gate):
         until(gate.store.counts, "the hang is counted")

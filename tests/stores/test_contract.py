@@ -1,25 +1,31 @@
 """The contract itself: it finds stores that break it, and needs nothing to be imported."""
 
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import pytest
 
+from flaggate.errors import LeaseError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Count, Kind, Report, Row, Store, Write
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Store, Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.testing import StoreContract
+
+Documents: TypeAlias = Mapping[str, Mapping[str, Any] | None]
 
 
 class OneByOne(MemoryStore):
     """What was written before the refused write stays."""
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         for write in writes:
-            super().commit([write], [])
-        return super().commit([], events)
+            super().commit([write], [], holder=holder)
+        return super().commit([], events, holder=holder)
 
 
 class NoTombstones(MemoryStore):
@@ -33,10 +39,10 @@ class NoTombstones(MemoryStore):
 class LastWriteWins(MemoryStore):
     """Expects whatever is there."""
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         rows = [(write, self.get(write.kind, write.name)) for write in writes]
         present = [Write(w.kind, w.name, row.version if row else 0, w.document) for w, row in rows]
-        return super().commit(present, events)
+        return super().commit(present, events, holder=holder)
 
 
 class Shared(MemoryStore):
@@ -97,7 +103,122 @@ class SharedCounts(MemoryStore):
         return [self._counts[key] for key in sorted(self._counts)]
 
 
+class Open(MemoryStore):
+    """Gives the lease to whoever asks."""
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        self._lease = None
+        return super().take_lease(holder, who, seconds)
+
+
+class ForEver(MemoryStore):
+    """A lease has no end."""
+
+    def lease(self) -> Lease | None:
+        return self._lease
+
+
+class WaitsForTheFuture(MemoryStore):
+    """Takes a clock that was turned back for a lease that has just begun."""
+
+    def lease(self) -> Lease | None:
+        lease = self._lease
+        return lease if lease is not None and self._clock() - lease.renewed_at < lease.seconds else None
+
+
+class NeverRenewed(MemoryStore):
+    """The holder has it, but for no longer."""
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        return super().take_lease(holder, who, seconds) if self.lease() is None else self._is_of(holder)
+
+    def _is_of(self, holder: str) -> bool:
+        return self._lease is not None and self._lease.holder == holder
+
+
+class AnybodyReleases(MemoryStore):
+    """Without looking whose it is."""
+
+    def release_lease(self, holder: str) -> None:
+        self._lease = None
+
+
+class Unfenced(MemoryStore):
+    """Everybody writes."""
+
+    def _check_lease(self, holder: str) -> None:
+        return
+
+
+class FencedByName(MemoryStore):
+    """Who had it last writes, however long ago."""
+
+    def _check_lease(self, holder: str) -> None:
+        if self._lease is None or self._lease.holder != holder:
+            raise LeaseError(self.url)
+
+
+class FencedTooLate(MemoryStore):
+    """What was written before it is refused stays."""
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
+        revision = super().commit(writes, events)
+        if holder is not None:
+            self._check_lease(holder)
+        return revision
+
+    def save_progress(self, documents: Documents, *, holder: str) -> None:
+        self._progress = {name: document for name, document in self._progress.items() if documents.get(name, "")}
+        super().save_progress(documents, holder=holder)
+
+
+class Merged(MemoryStore):
+    """What a document had before stays in it."""
+
+    def save_progress(self, documents: Documents, *, holder: str) -> None:
+        kept = self.progress()
+        merged = {name: new and {**kept.get(name, {}), **new} for name, new in documents.items()}
+        super().save_progress(merged, holder=holder)
+
+
+class OnlyTheLast(MemoryStore):
+    """What is not named is removed."""
+
+    def save_progress(self, documents: Documents, *, holder: str) -> None:
+        super().save_progress(dict.fromkeys(self._progress) | dict(documents), holder=holder)
+
+
+class CommitsProgress(MemoryStore):
+    """Every tick makes every process read all flags again."""
+
+    def save_progress(self, documents: Documents, *, holder: str) -> None:
+        super().save_progress(documents, holder=holder)
+        self.commit([], [])
+
+
+class KeepsProgress(MemoryStore):
+    """A flag made anew goes on where another one of its name ended."""
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
+        progress = self._progress
+        revision = super().commit(writes, events, holder=holder)
+        self._progress = progress
+        return revision
+
+
+class SharedProgress(MemoryStore):
+    """Hands out what it was handed."""
+
+    def save_progress(self, documents: Documents, *, holder: str) -> None:
+        super().save_progress(documents, holder=holder)
+        self._handed_in = documents
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        return {name: document for name, document in self._handed_in.items() if document is not None}
+
+
 CONTRACT = StoreContract()
+CLOCK = CONTRACT.clock
 
 
 @pytest.mark.parametrize(
@@ -117,6 +238,26 @@ CONTRACT = StoreContract()
         (LastHistogram(), CONTRACT.test_counts_are_summed_by_flag_attempt_stage_and_arm),
         (CommitsCounts(), CONTRACT.test_counting_changes_neither_the_revision_nor_a_version),
         (SharedCounts(), CONTRACT.test_what_was_counted_is_nobody_elses_to_change),
+        (MemoryStore(), CONTRACT.test_the_lease_is_of_who_took_it),  # by another clock
+        (Open(clock=CLOCK), CONTRACT.test_another_is_refused_while_it_lasts),
+        (Open(clock=CLOCK), CONTRACT.test_of_threads_that_ask_at_once_one_gets_it),
+        (ForEver(clock=CLOCK), CONTRACT.test_it_is_over_after_its_time),
+        (WaitsForTheFuture(clock=CLOCK), CONTRACT.test_a_clock_that_is_turned_back_leaves_nobody_waiting),
+        (NeverRenewed(clock=CLOCK), CONTRACT.test_the_holder_renews_it),
+        (AnybodyReleases(clock=CLOCK), CONTRACT.test_nobody_releases_anothers_lease),
+        (Unfenced(clock=CLOCK), CONTRACT.test_a_fenced_commit_of_anybody_else_writes_nothing),
+        (Unfenced(clock=CLOCK), CONTRACT.test_progress_of_who_has_no_lease_is_not_saved),
+        (Unfenced(clock=CLOCK), CONTRACT.test_nothing_of_a_former_holder_comes_after_the_next_ones),
+        (FencedByName(clock=CLOCK), CONTRACT.test_a_fenced_commit_of_anybody_else_writes_nothing),
+        (FencedByName(clock=CLOCK), CONTRACT.test_progress_of_who_has_no_lease_is_not_saved),
+        (FencedTooLate(clock=CLOCK), CONTRACT.test_a_fenced_commit_of_anybody_else_writes_nothing),
+        (FencedTooLate(clock=CLOCK), CONTRACT.test_progress_of_who_has_no_lease_is_not_saved),
+        (Merged(clock=CLOCK), CONTRACT.test_progress_is_replaced_and_the_others_stay),
+        (OnlyTheLast(clock=CLOCK), CONTRACT.test_progress_is_replaced_and_the_others_stay),
+        (CommitsProgress(clock=CLOCK), CONTRACT.test_saving_touches_neither_the_revision_nor_a_version),
+        (KeepsProgress(clock=CLOCK), CONTRACT.test_a_flag_that_is_removed_takes_its_progress_along),
+        (KeepsProgress(clock=CLOCK), CONTRACT.test_a_flag_that_is_made_anew_has_no_progress),
+        (SharedProgress(clock=CLOCK), CONTRACT.test_saved_progress_is_nobody_elses_to_change),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, MemoryStore) else value.__name__,
 )
@@ -128,3 +269,17 @@ def test_a_store_that_breaks_the_contract_is_found(store: Store, test: Callable[
 def test_importing_the_contract_needs_neither_a_test_runner_nor_a_driver() -> None:
     code = "import sys, flaggate.testing; assert not {'pytest', 'sqlalchemy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_store_of_ones_own_runs_the_contract_as_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    (example,) = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "test_store.py").write_text(example)
+    (tmp_path / "conftest.py").write_text(
+        'import pytest\npytest.register_assert_rewrite("flaggate.testing.contract")\n'
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_store.py"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    asked = [name for name in dir(StoreContract) if name.startswith("test_")]
+    assert done.returncode == 0, done.stdout
+    assert f"{len(asked)} passed" in done.stdout

@@ -10,7 +10,7 @@ from flaggate.testing import StoreContract
 class TestMemoryStore(StoreContract):
     @pytest.fixture
     def store(self) -> Store:
-        return MemoryStore()
+        return MemoryStore(clock=self.clock)
 
     def test_two_stores_share_nothing(self, store: Store) -> None:
         store.commit([], [])

@@ -18,6 +18,7 @@ from flaggate.stores.base import Row, Store, Write
 from flaggate.stores.sql import SqlStore
 from flaggate.testing import StoreContract
 from tests.stores.children import Pipe, fork, forked, wait
+from tests.stores.slow import Slow
 
 NOBODY_UID = 65534
 
@@ -25,7 +26,7 @@ NOBODY_UID = 65534
 class TestSqlStore(StoreContract):
     @pytest.fixture
     def store(self, path: Path) -> Iterator[Store]:
-        store = SqlStore(f"sqlite:///{path}")
+        store = SqlStore(f"sqlite:///{path}", clock=self.clock)
         yield store
         store.close()
 
@@ -237,16 +238,6 @@ def test_a_file_that_is_no_database_is_left_alone(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_a_newer_schema_is_not_touched(path: Path) -> None:
-    with closing(_store(path)) as store:
-        _add(store, "a")
-    with closing(sqlite3.connect(path)) as raw:
-        raw.execute("UPDATE flaggate_meta SET schema_version = 3")
-        raw.commit()
-    error = _error_of(_store(path))
-    assert error.problem == "its schema is version 3, this flaggate knows 2; use the newer flaggate"
-
-
 def test_the_store_is_used_again_once_the_trouble_is_over(path: Path) -> None:
     path.write_text("no database " * 100)
     with closing(_store(path)) as store:
@@ -367,24 +358,11 @@ def _locks() -> set[tuple[int, int]]:
     return {(int(words[-4]), int(words[-3].rpartition(":")[2])) for words in fields}
 
 
-class _Slow(list[Write]):
-    """Writes that keep their transaction open until they are let go."""
-
-    def __init__(self) -> None:
-        super().__init__([Write("flag", "slow", 0, {})])
-        self.is_asked, self.is_released = threading.Event(), threading.Event()
-
-    def __iter__(self) -> Iterator[Write]:
-        self.is_asked.set()
-        self.is_released.wait()
-        return super().__iter__()
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_a_fork_does_not_wait_for_ever_and_does_not_break_the_writer(store: SqlStore) -> None:
     """A thread that waits for another machine's lock or disk keeps the process from forking for a second only."""
     _add(store, "a")
-    slow = _Slow()
+    slow = Slow()
     failures: list[BaseException] = []
 
     def write() -> None:

@@ -12,9 +12,15 @@ from typing import Any, Final
 import click
 
 from flaggate import __version__
-from flaggate.cli import declare, look, moves
+from flaggate.cli import declare, moves
 from flaggate.cli.demo.command import demo
+from flaggate.cli.explain import explain
+from flaggate.cli.history import history
+from flaggate.cli.plan import plan
 from flaggate.cli.render import OutputError, line, print_json
+from flaggate.cli.run import run as run_command
+from flaggate.cli.status import status
+from flaggate.cli.tick import tick
 from flaggate.errors import (
     DocumentError,
     FlaggateError,
@@ -49,7 +55,11 @@ _WORDS_OF_OTHERS: Final = {
     "promote": "advance", "next": "advance", "continue": "resume", "stop": "kill", "disable": "kill",
     "enable": "on", "list": "status", "show": "status", "ls": "status", "log": "history", "events": "history",
     "validate": "check", "lint": "check", "import": "apply", "load": "apply", "finish": "complete", "why": "explain",
-    "retry": "restart", "begin": "start", "revive": "unkill",
+    "retry": "restart", "begin": "start", "revive": "unkill", "accept": "owner accept", "handover": "owner set",
+    "confirm": "approve", "sign-off": "approve", "ok": "approve", "allow": "approve",
+    "simulate": "plan", "preview": "plan", "dry-run": "plan", "forecast": "plan", "who": "plan",
+    "serve": "run", "daemon": "run", "worker": "run", "scheduler": "run", "cron": "tick", "once": "tick", "look": "tick",
+    "export": "history", "audit": "history", "watch": "status",
 }  # fmt: skip
 
 
@@ -83,9 +93,9 @@ def cli() -> None:
     """The group of all commands."""
 
 
-for _command in (declare.check, declare.schema, declare.apply, look.status, look.explain, look.history):
+for _command in (declare.check, declare.schema, declare.apply, plan, status, explain, history):
     cli.add_command(_command)
-for _command in (*moves.moves, moves.owner, demo):
+for _command in (*moves.moves, moves.owner, tick, run_command, demo):
     cli.add_command(_command)
 
 

@@ -20,6 +20,7 @@ __all__ = ["moves", "owner"]
 
 _HELP: Final[dict[Verb, str]] = {
     Verb.START: "Begin a draft's rollout at its first stage.",
+    Verb.APPROVE: "Say that this stage may be left, where the plan asks for it.",
     Verb.ADVANCE: "Go on to the next stage; passing over a condition needs a reason.",
     Verb.STEP_BACK: "Go back one stage, and pause there.",
     Verb.PAUSE: "Stay at this stage; who has it keeps it.",
@@ -28,7 +29,7 @@ _HELP: Final[dict[Verb, str]] = {
     Verb.ROLLBACK: "Off for everyone; the rollout is over until it is restarted.",
     Verb.KILL: "Off for everyone, now. The plan is kept.",
     Verb.UNKILL: "Undo a kill; needs a reason.",
-    Verb.COMPLETE: "End the watch, early or after its 48 hours: the rollout is done, and who has it keeps it. "
+    Verb.COMPLETE: "End the watch, before its 48 observed hours do: the rollout is done, and who has it keeps it. "
     "Needs a reason.",
     Verb.ON: "Turn a switch on.",
     Verb.OFF: "Turn a switch off.",
@@ -40,7 +41,7 @@ _SAY_WHO_HAS_IT: Final = frozenset(
 )
 
 
-def _print(outcome: Outcome, verb: Verb, is_json: bool) -> None:
+def _print(outcome: Outcome, verb: Verb, control: Control, is_json: bool) -> None:
     flag, rollout, event = outcome.flag, outcome.rollout, outcome.event
     if is_json:
         print_json(
@@ -62,11 +63,11 @@ def _print(outcome: Outcome, verb: Verb, is_json: bool) -> None:
         line(f"{flag.name}: nothing to change; it is {standing(flag, rollout)}")
         return
     line(f"{flag.name}: {verb}; it is {standing(flag, rollout)}")
-    for words in _more(outcome, verb):
+    for words in _more(outcome, verb, control):
         line(f"  {words}")
 
 
-def _more(outcome: Outcome, verb: Verb) -> list[str]:
+def _more(outcome: Outcome, verb: Verb, control: Control) -> list[str]:
     flag, rollout = outcome.flag, outcome.rollout
     lines = []
     passed = outcome.event.evidence.get("passed_over") if outcome.event else None
@@ -82,15 +83,19 @@ def _more(outcome: Outcome, verb: Verb) -> list[str]:
         lines.append(f"{rollout.owner} has to accept: {program()} owner accept {flag.name}; {answers}")
     if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE, Verb.RESTART}:
         lines.append(
-            f"that was the last stage; {rollout.accepted_by} watches for 48 hours and then ends the watch by hand, "
-            f"as nothing does it by itself yet: {program()} complete {flag.name} --reason WHY"
+            f"that was the last stage; {rollout.accepted_by} watches. Once guards are judged, 48 observed hours end the "
+            f"watch; until then somebody does: {program()} complete {flag.name} --reason WHY"
         )
+    if verb is Verb.APPROVE and rollout.status is Status.RUNNING:
+        rest = ", ".join(str(hold) for hold in control.holds(flag, rollout))
+        lines.append(f"waits for {rest}" if rest else "waits for nothing more: the next look enters the next stage")
     return lines
 
 
 def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is_json: bool, **more: Any) -> None:
+    control = Control(store)
     try:
-        outcome = Control(store).act(verb, flag, actor=actor, reason=reason, **more)
+        outcome = control.act(verb, flag, actor=actor, reason=reason, **more)
     except StoreError as error:
         if verb is Verb.KILL:
             error.add_note(hint(store, flag))
@@ -106,7 +111,7 @@ def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is
             error.add_note(f"A kill is of one flag: kill each by its name, as {program()} status lists them.")
             error.add_note(hint(store, flag))
         raise
-    _print(outcome, verb, is_json)
+    _print(outcome, verb, control, is_json)
     off = off_here(store)
     if verb in _SAY_WHO_HAS_IT and off.covers(flag):
         line("it is off on this machine all the same (FLAGGATE_OFF or the off file)", err=True)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import getpass
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from flaggate.errors import StoreError, closest
+from flaggate.errors import SettingError, StoreError, closest
+from flaggate.rollout.moves import AUTOMATIC
 from flaggate.stores import open_store
 from flaggate.stores.base import Store, without_password
 
@@ -17,10 +20,14 @@ __all__ = [
     "acting",
     "as_json",
     "definitions_file",
+    "definitions_option",
     "flag_argument",
     "names",
+    "notify_option",
     "program",
+    "store_of_definitions",
     "store_option",
+    "store_or_definitions",
     "text",
     "writing_store",
 ]
@@ -29,10 +36,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
 
 
-def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None], Store]:
+def _open(creates: Callable[[click.Context], bool]) -> Callable[[click.Context, click.Parameter, str | None], Store]:
     def opened(context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
         hosts: Store | None = context.obj  # of the app that this runs in; only a store that is named here is nearer
-        if hosts is not None and context.get_parameter_source("store") is not ParameterSource.COMMANDLINE:
+        if hosts is not None and not _is_named(context):
             if not hosts.url.startswith("sqlite:"):
                 return hosts
             url = hosts.url  # opened anew: apply makes a file that is not there, and no other command does
@@ -41,7 +48,7 @@ def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None]
         if url == "memory://":
             raise click.UsageError(f"memory:// would end with this command; {_ALLOWED}.")
         try:
-            store = open_store(url, create=create)
+            store = open_store(url, create=creates(context))
         except StoreError as error:  # nothing was opened yet: it is the URL
             shown = without_password(url)
             raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
@@ -51,6 +58,23 @@ def _open(create: bool) -> Callable[[click.Context, click.Parameter, str | None]
     return opened
 
 
+def _is_named(context: click.Context) -> bool:
+    """Whether somebody typed --store; else it comes from the environment, or from nowhere."""
+    return context.get_parameter_source("store") is ParameterSource.COMMANDLINE
+
+
+def _brings_definitions(context: click.Context) -> bool:
+    return context.params.get("definitions") is not None
+
+
+def _open_without_file(context: click.Context, parameter: click.Parameter, url: str | None) -> Store | None:
+    if not _brings_definitions(context):
+        return _open(lambda _: False)(context, parameter, url)
+    if _is_named(context):
+        raise click.UsageError("--store and --definitions contradict each other; say where the flag is to be read.")
+    return None
+
+
 def _meant(url: str) -> str:
     scheme, is_there, rest = url.partition(":")
     if not is_there:
@@ -58,19 +82,50 @@ def _meant(url: str) -> str:
     return f" did you mean sqlite:{rest}?" if scheme != "sqlite" and closest(scheme, ["sqlite"]) else ""
 
 
-def _store(create: bool) -> Callable[[_Command], _Command]:
+def _store(
+    callback: Callable[[click.Context, click.Parameter, str | None], Store | None],
+) -> Callable[[_Command], _Command]:
     return click.option(
-        "--store", metavar="URL", envvar="FLAGGATE_STORE", show_envvar=True, callback=_open(create), help="The store."
+        "--store", metavar="URL", envvar="FLAGGATE_STORE", show_envvar=True, callback=callback, help="The store."
     )
 
 
-store_option = _store(create=False)
+def definitions_option(words: str) -> Callable[[_Command], _Command]:
+    """--definitions, which is read before --store: it says whether that has to be there."""
+    path = click.Path(dir_okay=False)
+    return click.option("--definitions", metavar="FILE", type=path, is_eager=True, help=words)
+
+
+store_option = _store(_open(lambda _: False))
 """The store, which has to be there: nobody kills a flag in a file that a typing error made."""
 
-writing_store = _store(create=True)
+writing_store = _store(_open(lambda _: True))
 """The store, made if it is not there."""
 
+store_of_definitions = _store(_open(_brings_definitions))
+"""The store, made if it is not there for who brings definitions into it."""
+
+store_or_definitions = _store(_open_without_file)
+"""The store; None where a file takes its place."""
+
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
+
+
+def _config(_context: click.Context, parameter: click.Parameter, given: str | None) -> Path | None:
+    if given is None:
+        return None
+    from flaggate.runtime.notify import checked_config  # for those who tell
+
+    try:
+        return checked_config(given)
+    except SettingError as error:
+        raise click.BadParameter(f"{error.value}; allowed: {error.allowed}", param=parameter) from error
+
+
+notify_option = click.option(
+    "--notify", metavar="FILE", envvar="FLAGGATE_NOTIFY", show_envvar=True, callback=_config,
+    help="Whom to tell what happens, and how: an Apprise configuration.",
+)  # fmt: skip
 
 definitions_file = click.argument("file", type=click.Path(dir_okay=False))
 
@@ -107,6 +162,9 @@ def _name(given: str, parameter: click.Parameter) -> str:
     name = _as_text(given).strip()
     if not name:
         raise click.BadParameter("it is blank; allowed: a name or an address that is not empty", param=parameter)
+    if name == AUTOMATIC:
+        words = f"{name!r} is who acts where the clock or a guard does; allowed: the name or the address of a person"
+        raise click.BadParameter(words, param=parameter)
     return name
 
 
@@ -116,7 +174,8 @@ def _reason(_context: click.Context, _parameter: click.Parameter, given: str | N
 
 def _login_name() -> str:
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
+        return f"{user}@{socket.gethostname()}" if user == AUTOMATIC else user  # a service's: it may kill all the same
     except (OSError, KeyError, ImportError):  # a container's user without a name
         raise click.UsageError("Who are you? Say --as NAME, or set FLAGGATE_ACTOR.") from None
 

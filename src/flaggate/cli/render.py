@@ -15,7 +15,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["OutputError", "console", "counted", "line", "local_time", "print_json", "print_table", "printable"]
+__all__ = [
+    "OutputError",
+    "console",
+    "counted",
+    "line",
+    "local_time",
+    "print_json",
+    "print_json_line",
+    "print_table",
+    "printable",
+]
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _AS_WIDE_AS_IT_TAKES: Final = 1_000_000
@@ -59,6 +69,11 @@ def console() -> Console:
 def print_json(value: Any) -> None:
     """One JSON document on standard output, in ASCII."""
     _write(json.dumps(value, indent=2))
+
+
+def print_json_line(value: Any) -> None:
+    """One line of JSON Lines, in ASCII."""
+    _write(json.dumps(value))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -53,8 +53,8 @@ def init_app(
 ) -> Gate:
     """Put flaggate into an app, and return its gate. What is not given is taken from the app's config, as it is now.
 
-    Config: FLAGGATE_STORE and FLAGGATE_DEFINITIONS (where there is no gate), FLAGGATE_GEO, FLAGGATE_ROUTES,
-    FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_SECRET_KEYS (else SECRET_KEY and
+    Config: FLAGGATE_STORE, FLAGGATE_DEFINITIONS and FLAGGATE_NOTIFY (where there is no gate), FLAGGATE_GEO,
+    FLAGGATE_ROUTES, FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_SECRET_KEYS (else SECRET_KEY and
     SECRET_KEY_FALLBACKS), in the words of `flaggate.web.wsgi.FlaggateMiddleware`.
 
     Raises:
@@ -71,7 +71,7 @@ def init_app(
         "proxy_header": proxy_header,
         "secret_keys": secret_keys,
     }
-    check_names(app.config, ["store", "definitions", *given])
+    check_names(app.config, ["store", "definitions", "notify", *given])
     settings, keys = settings_from(app.config, given, own_keys=_own_keys(app.config), called=_OWN_KEYS)
     gate = opened(app.config) if gate is None else gate
     who: Any = _signed_in if context is None else context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 
 from flaggate.errors import closest
 from flaggate.flags.audience import ATTRIBUTES, Audience, attributes_of
@@ -20,6 +21,7 @@ def advice(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
     for flag in flags.values():
         for stage in flag.stages:
             yield from ((f"flags.{flag.name}.stages.{stage.name}", words) for words in _stage(flag, stage))
+        yield from _dates(flag)
 
 
 def misspelt(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
@@ -42,6 +44,18 @@ def _stage(flag: Flag, stage: Stage) -> Iterator[str]:
         yield "a share of 0 lets in nobody"
     if not any(guard.on_breach == "rollback" for guard in guards_judged_in(flag, stage)):
         yield "no rollback guard is judged here: the rollout will not start"
+
+
+def _dates(flag: Flag) -> Iterator[tuple[str, str]]:
+    latest: tuple[datetime, str] | None = None
+    for stage in flag.stages:
+        if stage.not_before is None:
+            continue
+        if latest is not None and stage.not_before < latest[0]:
+            path = f"flags.{flag.name}.stages.{stage.name}.not_before"
+            yield path, f"this has passed by then: stage {latest[1]}, before it, waits for a later date"
+        else:
+            latest = stage.not_before, stage.name
 
 
 def _misspelt(path: str, audience: Audience) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 from flaggate.flags.conditions import audience_to_json
 from flaggate.flags.fields import duration_text, hours_text, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Segment, Stage
+from flaggate.flags.notify import notify_to_json
 
 __all__ = ["flag_to_json", "percent", "segment_to_json"]
 
@@ -45,6 +46,7 @@ def _stage_to_json(stage: Stage) -> dict[str, Any]:
         "soak": None if stage.soak_seconds is None else duration_text(stage.soak_seconds * 1000),
         "min_sample": stage.min_sample,
         "approval": {None: None, "any": True, "other": "other"}[stage.approval],
+        "not_before": None if stage.not_before is None else stage.not_before.isoformat(),
         "hours": None if stage.hours is None else hours_text(stage.hours),
         "prove": stage.prove or None,
         "guards": [_guard_to_json(guard) for guard in stage.guards] or None,
@@ -64,6 +66,7 @@ def flag_to_json(flag: Flag) -> dict[str, Any]:
         "audience": audience_to_json(flag.audience) if flag.audience else None,
         "stages": [_stage_to_json(stage) for stage in flag.stages] or None,
         "guards": [_guard_to_json(guard) for guard in flag.guards] or None,
+        "notify": notify_to_json(flag),
     }
     return {key: value for key, value in written.items() if value is not None}
 

@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from ipaddress import ip_network
@@ -15,7 +14,7 @@ from typing import Any, Final
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from flaggate.flags.audience import ATTRIBUTES, Audience, Condition
-from flaggate.flags.fields import NAME, NAME_PATTERN
+from flaggate.flags.fields import MOMENT, NAME, NAME_PATTERN
 from flaggate.flags.place import Kind, Place, show, unknown_word
 
 __all__ = ["AUDIENCE", "SEGMENT_AUDIENCE", "audience_to_json"]
@@ -111,17 +110,6 @@ def _read_networks(value: object, place: Place) -> Any:
     return tuple(networks) if len(networks) == len(items) else None
 
 
-def _read_moment(value: object, place: Place) -> Any:
-    moment = value
-    if isinstance(value, str):
-        with suppress(ValueError):  # answered below, with everything else that is no moment
-            moment = datetime.fromisoformat(value)
-    if isinstance(moment, datetime) and moment.tzinfo is not None:
-        return moment
-    place.wrong_value(value, "a date and time with its zone: 2026-01-01T00:00:00Z")
-    return None
-
-
 def _read_bool(value: object, place: Place) -> Any:
     if isinstance(value, bool):
         return (value,)
@@ -131,8 +119,8 @@ def _read_bool(value: object, place: Place) -> Any:
 
 _OPERATORS: Final[dict[str, Callable[[Any, Place], Any]]] = {
     "at_least": _read_number, "below": _read_number, "prefix": _read_part, "suffix": _read_part,
-    "contains": _read_part, "version": _read_version, "in_network": _read_networks, "before": _read_moment,
-    "after": _read_moment, "exists": _read_bool,
+    "contains": _read_part, "version": _read_version, "in_network": _read_networks, "before": MOMENT.read,
+    "after": MOMENT.read, "exists": _read_bool,
 }  # fmt: skip
 _ON_TEXT: Final = ("not", "prefix", "suffix", "contains", "exists")
 
@@ -256,10 +244,9 @@ def _one_or_many(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _TEXT: Final = {"type": "string", "minLength": 1}
-_MOMENT: Final = {"type": "string", "format": "date-time"}
 _OPERATOR_SCHEMAS: Final[dict[str, Any]] = {
     "at_least": {"type": "number"}, "below": {"type": "number"}, "prefix": _TEXT, "suffix": _TEXT, "contains": _TEXT,
-    "version": _TEXT, "in_network": _one_or_many(_TEXT), "before": _MOMENT, "after": _MOMENT,
+    "version": _TEXT, "in_network": _one_or_many(_TEXT), "before": MOMENT.schema, "after": MOMENT.schema,
     "exists": {"type": "boolean"},
 }  # fmt: skip
 

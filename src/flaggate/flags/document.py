@@ -1,4 +1,4 @@
-"""flags.toml and .json -> Flag and Segment: the only place that validates what people write.
+"""flags.toml and .json -> Flag and Segment: the only way in, where what people write is validated.
 
 What is read here is text; who opens files is `flaggate.runtime.definitions`.
 """
@@ -8,33 +8,19 @@ from __future__ import annotations
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from flaggate.errors import DocumentError, closest
-from flaggate.flags.audience import Audience
-from flaggate.flags.canonical import percent
 from flaggate.flags.conditions import AUDIENCE, SEGMENT_AUDIENCE
-from flaggate.flags.fields import (
-    APPROVAL,
-    COUNT,
-    HOURS,
-    LIMIT,
-    MILLISECONDS,
-    NAME,
-    NAME_PATTERN,
-    PROVE,
-    SECONDS,
-    SHARE,
-    TEXT,
-    TEXTS,
-    TIMES,
-    choice,
-)
-from flaggate.flags.model import FULL_SHARE, Flag, Guard, Segment, Stage
-from flaggate.flags.place import Kind, Place, read_list, read_table, show
+from flaggate.flags.fields import NAME, NAME_PATTERN, TEXT, TEXTS, choice
+from flaggate.flags.model import Flag, Segment
+from flaggate.flags.notify import NOTIFY
+from flaggate.flags.place import Kind, Place, read_table, show, table_schema
+from flaggate.flags.stages import GUARDS, STAGES, check_guards, whole_plan
+from flaggate.flags.templates import TEMPLATE_SCHEMA, Template, find_template, read_templates, with_template
 
 __all__ = [
     "Definitions",
@@ -44,8 +30,6 @@ __all__ = [
     "segment_from_json",
 ]
 
-_CONDITIONS: Final = ("soak", "min_sample", "approval", "hours", "prove")
-
 
 @dataclass(frozen=True, slots=True)
 class Definitions:
@@ -53,145 +37,6 @@ class Definitions:
 
     flags: dict[str, Flag]
     segments: dict[str, Segment]
-
-
-# --- guards ---------------------------------------------------------------------------------
-
-
-def _read_guard(value: object, place: Place) -> Guard | None:
-    found = read_table(value, place, _GUARD, what="guard", required=("metric",))
-    if not isinstance(value, dict):
-        return None
-    metric, has_limit, has_times = found.get("metric"), "limit" in value, "vs_control" in value
-    if has_limit and has_times:
-        place.wrong("limit and vs_control are two guards", "write one table for each")
-    elif not has_limit and not has_times:
-        place.wrong("the guard has no limit", 'add limit = "1%", or vs_control = 1.25')
-    if metric == "slow" and has_limit and "slower_than" not in value:
-        place.wrong('"slower_than" is missing', 'say from when on a request is slow: slower_than = "400ms"')
-    if "slower_than" in value and (metric == "errors" or (has_times and not has_limit)):
-        place.key("slower_than").wrong(
-            '"slower_than" has no use here', 'it belongs to metric = "slow" with a limit, without vs_control'
-        )
-    found["slower_than_ms"] = found.pop("slower_than", None)
-    return Guard(**found) if metric else None
-
-
-def _read_guards(value: object, place: Place) -> tuple[Guard, ...]:
-    return read_list(value, place, Kind(_read_guard, {}), "guards")
-
-
-_GUARD: Final[dict[str, Kind]] = {
-    "metric": choice(("errors", "slow")),
-    "limit": LIMIT,
-    "vs_control": TIMES,
-    "slower_than": MILLISECONDS,
-    "on_breach": choice(("rollback", "hold", "warn")),
-    "on_no_data": choice(("hold", "rollback", "ignore")),
-}
-
-
-def _table_schema(kinds: Mapping[str, Kind], required: tuple[str, ...] = ()) -> dict[str, Any]:
-    properties = {key: kind.schema for key, kind in kinds.items()}
-    schema = {"type": "object", "additionalProperties": False, "properties": properties}
-    return schema | ({"required": list(required)} if required else {})
-
-
-_GUARD_SCHEMA: Final = _table_schema(_GUARD, ("metric",)) | {
-    "oneOf": [{"required": ["limit"]}, {"required": ["vs_control"]}],
-    "if": {"properties": {"metric": {"const": "slow"}}, "required": ["limit"]},
-    "then": {"required": ["slower_than"]},
-    "else": {"properties": {"slower_than": False}},
-}
-_GUARDS: Final = Kind(_read_guards, {"type": "array", "items": _GUARD_SCHEMA})
-
-
-# --- stages ---------------------------------------------------------------------------------
-
-
-def _read_stages(value: object, place: Place) -> tuple[Stage, ...] | None:
-    """Read the list; where a stage has a name, its path is `stages.NAME`."""
-    if not isinstance(value, list) or not value:
-        place.wrong_value(value, "a list of stages; leave it out for a switch")
-        return None
-    stages: dict[str, Stage] = {}
-    widest: dict[Audience, Stage] = {}
-    for index, item in enumerate(value):
-        name = item.get("name") if isinstance(item, dict) else None
-        at = place.key(name) if isinstance(name, str) and name else place.item(index)
-        found = read_table(item, at, _STAGE, what="stage", required=("name",))
-        if not isinstance(item, dict):
-            continue
-        fields = {_STAGE_FIELDS.get(key, key): read for key, read in found.items()}
-        stage = Stage(name=fields.pop("name", ""), **fields)
-        if stage.name in stages:
-            place.item(index).key("name").wrong(f'"{stage.name}" is there twice', "give each stage its own name")
-        _check_conditions(item, index == len(value) - 1, at)
-        _check_controls(item, at)
-        if all(key in found for key in ("audience", "share") if key in item):
-            _check_share(stage, widest, at)
-        if "name" in found:
-            stages.setdefault(stage.name, stage)
-    return tuple(stages.values())
-
-
-def _has_no_control(written: object) -> bool:
-    """Whether nobody is left out of a stage. A share with a mistake may have been meant to."""
-    share = written.get("share", 100) if isinstance(written, dict) else None
-    return SHARE.read(share, Place("")) in (0, FULL_SHARE)
-
-
-def _against_control(written: object, place: Place) -> Iterator[Place]:
-    """Where the guards of a list, as written, ask for a control."""
-    for index, guard in enumerate(written if isinstance(written, list) else ()):
-        if isinstance(guard, dict) and "vs_control" in guard:
-            yield place.item(index).key("vs_control")
-
-
-def _check_controls(written: dict[str, Any], place: Place) -> None:
-    if _has_no_control(written):
-        for at in _against_control(written.get("guards"), place.key("guards")):
-            at.wrong("this stage has no control to compare with", "give it a share below 100, or move the guard")
-
-
-def _check_conditions(written: dict[str, Any], is_last: bool, place: Place) -> None:
-    named = [key for key in _CONDITIONS if key in written]
-    if is_last:
-        for key in named:
-            place.key(key).wrong("the last stage is never left", "reaching it starts the 48-hour watch; leave this out")
-    elif not named:
-        place.wrong(
-            "nothing says when this stage may be left",
-            f'add one of {", ".join(_CONDITIONS)}; soak = "0s" says "at once" on purpose',
-        )
-
-
-def _check_share(stage: Stage, widest: dict[Audience, Stage], place: Place) -> None:
-    """Shares of the same audience never fall along the plan (invariant I14)."""
-    other = widest.setdefault(stage.audience, stage)
-    if other.share_thousandths > stage.share_thousandths:
-        place.key("share").wrong(
-            f"the share falls from {percent(other.share_thousandths)} % (stage {other.name})"
-            f" to {percent(stage.share_thousandths)} % for the same audience",
-            "stages add up, so this one would let in nobody new; give it the same share or a larger one",
-        )
-    else:
-        widest[stage.audience] = stage
-
-
-_STAGE: Final[dict[str, Kind]] = {
-    "name": NAME,
-    "audience": AUDIENCE,
-    "share": SHARE,
-    "soak": SECONDS,
-    "min_sample": COUNT,
-    "approval": APPROVAL,
-    "hours": HOURS,
-    "prove": PROVE,
-    "guards": _GUARDS,
-}
-_STAGE_FIELDS: Final = {"share": "share_thousandths", "soak": "soak_seconds"}
-_STAGES: Final = Kind(_read_stages, {"type": "array", "minItems": 1, "items": _table_schema(_STAGE, ("name",))})
 
 
 # --- flags and segments ---------------------------------------------------------------------
@@ -204,29 +49,46 @@ _FLAG: Final[dict[str, Kind]] = {
     "cohort": NAME,
     "deny": AUDIENCE,
     "audience": AUDIENCE,
-    "stages": _STAGES,
-    "guards": _GUARDS,
+    "template": NAME,
+    "stages": STAGES,
+    "guards": GUARDS,
+    "notify": NOTIFY,
 }
 _SWITCH_ONLY: Final = ("audience",)
 _ROLLOUT_ONLY: Final = ("unit", "cohort", "guards")
+_PLANNED_BY: Final = ("stages", "template")
+_Templates: TypeAlias = Mapping[str, Template | None]
 
 
-def _read_flag(name: str, value: object, place: Place) -> Flag | None:
+def _read_flag(name: str, value: object, place: Place, templates: _Templates) -> Flag | None:
     NAME.read(name, place)
     found = read_table(value, place, _FLAG, what="flag", required=("description", "owner"))
     if not isinstance(value, dict):
         return None
-    if "stages" in value:
+    if any(key in value for key in _PLANNED_BY):
         for key in (key for key in _SWITCH_ONLY if key in value):
             place.key(key).wrong(f'"{key}" belongs to a switch', "this flag has stages: write it inside a stage")
     else:
         for key in (key for key in _ROLLOUT_ONLY if key in value):
             place.key(key).wrong(f'"{key}" has no use in a switch', "add stages, or leave it out")
-    stages = value.get("stages")
-    if isinstance(stages, list) and all(_has_no_control(stage) for stage in stages):
-        for at in _against_control(value.get("guards"), place.key("guards")):
-            at.wrong("no stage has a control to compare with", "give a stage a share below 100, or use limit")
-    return Flag(name=name, **{"description": "", "owner": ""} | found)
+    return Flag(name=name, **{"description": "", "owner": ""} | _planned(found, value, place, templates))
+
+
+def _planned(found: dict[str, Any], value: dict[str, Any], place: Place, templates: _Templates) -> dict[str, Any]:
+    """What was read of a flag, with its whole plan: the template's, where it names one."""
+    drafts, name = found.pop("stages", ()), found.pop("template", None)
+    guards, origin = value.get("guards"), ""
+    if "template" in value:
+        template = None if name is None else find_template(name, templates, place.key("template"))
+        if template is None:  # what the flag's own stages leave out is not known
+            return found
+        drafts = with_template(template, drafts, place.key("stages"))
+        if "guards" not in value:
+            guards, origin = template.guards_written, f" (from template {name})"
+            found["guards"] = template.guards
+    found["stages"] = whole_plan(drafts)
+    check_guards(guards, drafts, place.key("guards"), origin)
+    return found
 
 
 _SEGMENT: Final[dict[str, Kind]] = {
@@ -281,11 +143,12 @@ def _check_segments(segments: Mapping[str, Any], place: Place) -> None:
 
 def _read_definitions(value: object, place: Place, read_file: ReadMembers | None) -> Definitions:
     as_is = Kind(lambda value, place: value if isinstance(value, dict) else place.wrong_value(value, "a table"), {})
-    tables = read_table(value, place, {"flags": as_is, "segments": as_is})
+    tables = read_table(value, place, dict.fromkeys(("flags", "segments", "templates"), as_is))
     at = place.key("segments")
     segments = {n: _read_segment(n, item, at.key(n), read_file) for n, item in tables.get("segments", {}).items()}
+    templates = read_templates(tables.get("templates", {}), place.key("templates"))
     at = place.key("flags")
-    flags = {name: _read_flag(name, item, at.key(name)) for name, item in tables.get("flags", {}).items()}
+    flags = {name: _read_flag(name, item, at.key(name), templates) for name, item in tables.get("flags", {}).items()}
     read = {name: flag for name, flag in flags.items() if flag is not None}
     _check_segments(segments, place)
     return Definitions(read, {name: segment for name, segment in segments.items() if segment is not None})
@@ -347,7 +210,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def flag_from_json(name: str, written: dict[str, Any], source: str = "<store>") -> Flag:
     """The opposite of `canonical.flag_to_json`. Raises DocumentError."""
     place = Place(source, f"flags.{name}")
-    flag = _read_flag(name, _exact(written), place)
+    flag = _read_flag(name, _exact(written), place, {})
     if flag is None or place.mistakes:
         raise DocumentError(place.mistakes)
     return flag
@@ -380,13 +243,13 @@ def json_schema() -> dict[str, Any]:
     Made from the same tables that the reader uses. It knows the shape; what one table says about
     another (shares that fall, segments that are missing) only `parse` knows.
     """
-    flag = _table_schema(_FLAG, ("description", "owner")) | {
-        "if": {"required": ["stages"]},
+    flag = table_schema(_FLAG, ("description", "owner")) | {
+        "if": {"anyOf": [{"required": [key]} for key in _PLANNED_BY]},
         "then": {"properties": dict.fromkeys(_SWITCH_ONLY, False)},
         "else": {"properties": dict.fromkeys(_ROLLOUT_ONLY, False)},
     }
     forms = ({"audience"}, {"unit", "members"}, {"unit", "members_file"})
-    segment = _table_schema(_SEGMENT) | {
+    segment = table_schema(_SEGMENT) | {
         "oneOf": [{"required": sorted(form), "maxProperties": len(form)} for form in forms]
     }
     names = {"type": "object", "propertyNames": {"pattern": NAME_PATTERN}}
@@ -398,5 +261,6 @@ def json_schema() -> dict[str, Any]:
         "properties": {
             "flags": names | {"additionalProperties": flag},
             "segments": names | {"additionalProperties": segment},
+            "templates": names | {"additionalProperties": TEMPLATE_SCHEMA},
         },
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Context, Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -19,6 +21,7 @@ __all__ = [
     "HOURS",
     "LIMIT",
     "MILLISECONDS",
+    "MOMENT",
     "NAME",
     "NAME_PATTERN",
     "PROVE",
@@ -153,6 +156,16 @@ def _read_prove(value: object, place: Place) -> bool | None:
     return None
 
 
+def _read_moment(value: object, place: Place) -> datetime | None:
+    """In UTC, so that one moment has one form, whatever the zone that it was written in."""
+    with suppress(ValueError, OverflowError):  # answered below, with everything else that is no moment
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        if isinstance(moment, datetime) and moment.tzinfo is not None:
+            return moment.astimezone(UTC)  # overflows in the first and the last hours of all years
+    place.wrong_value(value, "a date and time with its zone: 2026-01-01T00:00:00Z")
+    return None
+
+
 def _read_hours(value: object, place: Place) -> Hours | None:
     allowed = 'days, from-to, time zone: "Mon-Fri 09:00-16:00 Europe/London"'
     if not isinstance(value, str) or not re.fullmatch(_HOURS_PATTERN, value):
@@ -225,4 +238,5 @@ LIMIT: Final = Kind(_read_limit, _schema(type="string", pattern=_PERCENT_PATTERN
 TIMES: Final = Kind(_read_times, _schema(type="number", minimum=1, maximum=100))
 APPROVAL: Final = Kind(_read_approval, _schema(enum=[True, "other"]))
 PROVE: Final = Kind(_read_prove, _schema(const=True))
+MOMENT: Final = Kind(_read_moment, _schema(type="string", format="date-time"))
 HOURS: Final = Kind(_read_hours, _schema(type="string", pattern=_HOURS_PATTERN))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ __all__ = [
     "Flag",
     "Guard",
     "Hours",
+    "Recipient",
     "Segment",
     "Stage",
     "Unit",
@@ -66,6 +68,8 @@ class Stage:
     min_sample: int | None = None
     """Exposed requests that must have been seen in this stage."""
     approval: Approval | None = None
+    not_before: datetime | None = None
+    """An aware moment."""
     hours: Hours | None = None
     prove: bool = False
     guards: tuple[Guard, ...] = ()
@@ -74,6 +78,16 @@ class Stage:
     def has_control(self) -> bool:
         """Whether some of the audience is left out by the share, to be compared with."""
         return 0 < self.share_thousandths < FULL_SHARE
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who is told, and of what."""
+
+    to: str
+    """A tag of the Apprise configuration; `owner` and `deputies` are the rollout's own people."""
+    kinds: tuple[str, ...] | None = None
+    """None = of everything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,8 @@ class Flag:
     """Of a switch; a rollout's audiences are its stages'."""
     stages: tuple[Stage, ...] = ()
     guards: tuple[Guard, ...] = ()
+    notify: tuple[Recipient, ...] | None = None
+    """None = not said: owner and deputies are told everything."""
 
     @property
     def is_switch(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from flaggate.errors import Mistake, closest
 
-__all__ = ["Kind", "Place", "read_list", "read_table", "show", "unknown_word"]
+__all__ = ["Kind", "Place", "read_list", "read_table", "show", "table_schema", "unknown_word"]
 
 _LONGEST: Final = 60
 """How much of a value or a key a mistake shows, in characters."""
@@ -112,6 +112,13 @@ def read_table(
         if key not in value:
             place.wrong(f'"{key}" is missing', f"every {what} has one")
     return found
+
+
+def table_schema(kinds: Mapping[str, Kind], required: tuple[str, ...] = ()) -> dict[str, Any]:
+    """How an editor is told about a table that is read by these kinds."""
+    properties = {key: kind.schema for key, kind in kinds.items()}
+    schema = {"type": "object", "additionalProperties": False, "properties": properties}
+    return schema | ({"required": list(required)} if required else {})
 
 
 def read_list(value: object, place: Place, kind: Kind, what: str) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,15 @@ from flaggate.flags.conditions import audience_to_json
 from flaggate.flags.fields import duration_text, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
 
-__all__ = ["audience_words", "condition_words", "guard_words", "stage_words", "value_words"]
+__all__ = [
+    "audience_words",
+    "condition_words",
+    "guard_words",
+    "moment_words",
+    "span_words",
+    "stage_words",
+    "value_words",
+]
 
 
 def value_words(value: Any) -> str:
@@ -48,7 +57,9 @@ def condition_words(flag: Flag) -> Iterator[str]:
     """For each stage, what has to be true before it is left: soak 24h, min_sample 500."""
     for written in flag_to_json(flag).get("stages", ()):
         declared = [
-            (key, written[key]) for key in ("soak", "min_sample", "prove", "hours", "approval") if key in written
+            (key, written[key])
+            for key in ("soak", "min_sample", "prove", "not_before", "hours", "approval")
+            if key in written
         ]
         yield ", ".join(_declared(key, value) for key, value in declared)
 
@@ -56,6 +67,8 @@ def condition_words(flag: Flag) -> Iterator[str]:
 def _declared(key: str, value: Any) -> str:
     if key == "approval" and value == "other":
         return "approval by another person"
+    if key == "not_before":
+        return f"{key} {moment_words(datetime.fromisoformat(value))}"
     return key if value is True else f"{key} {value}"
 
 
@@ -67,3 +80,21 @@ def guard_words(guard: Guard) -> str:
     else:
         limit = percent_text(guard.limit or Decimal(0))
     return f"{guard.metric}{slow} at most {limit}: {guard.on_breach} on breach, {guard.on_no_data} on no data"
+
+
+def moment_words(moment: datetime) -> str:
+    """An aware moment, to the minute: Tue 01 Dec 2026 09:00 UTC."""
+    return f"{moment.astimezone(UTC):%a %d %b %Y %H:%M} UTC"
+
+
+def span_words(seconds: float) -> str:
+    """A span of time, in its two largest units: 3 h 12 min, 45 s, 24 h, 5 d."""
+    rest, words = int(seconds), []
+    days = ((86_400, "d"),) if rest >= 3 * 86_400 else ()  # the soak of a plan is 24h or 48h
+    for unit, name in (*days, (3_600, "h"), (60, "min"), (1, "s")):
+        count, rest = divmod(rest, unit)
+        if count:
+            words.append(f"{count} {name}")
+        if len(words) == 2 or (words and not count):  # 2 d 5 s is 2 d
+            break
+    return " ".join(words) or "0 s"

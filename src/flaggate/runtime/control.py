@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -12,8 +12,13 @@ from flaggate.flags.canonical import flag_to_json, segment_to_json
 from flaggate.flags.difference import difference
 from flaggate.flags.document import Definitions
 from flaggate.flags.model import Flag, Segment, segments_asked
+from flaggate.rollout.holds import Hold, holds
+from flaggate.rollout.moves import AUTOMATIC, Act, move
+from flaggate.rollout.progress import LEASE_SECONDS, progress_from_json, progress_of
 from flaggate.rollout.revision import revise
-from flaggate.rollout.state import Act, Event, Rollout, Status, Verb, born, move, rollout_to_json
+from flaggate.rollout.state import Event, Rollout, Status, Verb, born, current_stage, rollout_to_json
+from flaggate.rollout.verdict import Judgement, judgement_from_json
+from flaggate.runtime.rights import Right, check_edit, check_verb
 from flaggate.stores.base import Kind, Row, Store, Write
 from flaggate.stores.record import (
     Record,
@@ -25,7 +30,7 @@ from flaggate.stores.record import (
     segment_write,
 )
 
-__all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome"]
+__all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome", "holds_by"]
 
 APPLY: Final = "apply"
 PRUNE: Final = "prune"
@@ -85,6 +90,7 @@ class Control:
         owner: str | None = None,
         deputies: tuple[str, ...] | None = None,
         expected_version: int | None = None,
+        rights: Collection[Right] | None = None,
     ) -> Outcome:
         """Do one thing to one flag.
 
@@ -92,11 +98,16 @@ class Control:
 
         Args:
             expected_version: The version of the flag that the actor looked at; None = whatever is there now.
+            rights: What the actor may do; None = everything, as for who holds the store's credentials.
 
         Raises:
+            ForbiddenError: The actor has no right to it.
             UnknownFlagError, MoveError: It is not there, or not legal now.
             OvertakenError: Somebody else changed the flag first.
         """
+        check_verb(actor, verb, rights)
+        if actor == AUTOMATIC:
+            raise FlaggateError(f"{AUTOMATIC} is who acts where the clock or a guard does; say who you are")
         busy = 0
         while True:
             act = Act(verb, actor, self._now(), reason or None, owner, deputies)
@@ -115,16 +126,36 @@ class Control:
         if act.verb not in _MUST_WIN and expected_version is not None and expected_version != row.version:
             raise ConflictError(self.store.url, "flag", name, expected=expected_version, found=row.version)
         flag, rollout = _read_for(act, row)
+        if act.verb is Verb.ADVANCE:
+            act = replace(act, holds=self.holds(flag, rollout, act.at))
         moved = move(flag, rollout, act)
         if moved is None:
             return Outcome(flag, rollout, None)
         after, event = moved
+        return Outcome(flag, after, event, self.write(row, event))
+
+    def write(self, row: Row, event: Event, *, holder: str | None = None) -> int:
+        """Write where a flag stands after a transition, with its event. Returns the store's revision.
+
+        Args:
+            row: As it was read before.
+            holder: Who has to hold the lease still; None = nobody has to.
+
+        Raises:
+            ConflictError, LeaseError: Somebody else was faster.
+        """
         document = dict(row.document or {})
         kept = document.get("rollout")
         changed = {key: value for key, value in (event.after or {}).items() if value != (event.before or {})[key]}
         document["rollout"] = {**(kept if isinstance(kept, dict) else {}), **changed}
-        revision = self.store.commit([Write("flag", name, row.version, document)], [event])
-        return Outcome(flag, after, event, revision)
+        return self.store.commit([Write("flag", row.name, row.version, document)], [event], holder=holder)
+
+    def holds(self, flag: Flag, rollout: Rollout, now: datetime | None = None) -> tuple[Hold, ...]:
+        """What a running rollout waits for, by what the lease's holder saw last; nothing for others."""
+        if rollout.status is not Status.RUNNING:
+            return ()
+        at = self._now() if now is None else now
+        return holds_by(self.store.progress().get(flag.name), flag, rollout, at)
 
     def apply(
         self,
@@ -135,6 +166,7 @@ class Control:
         fingerprint: str | None = None,
         prune: bool = False,
         dry_run: bool = False,
+        rights: Collection[Right] | None = None,
     ) -> Applied:
         """Bring definitions into the store, all or nothing, one event for each flag that changes.
 
@@ -142,11 +174,13 @@ class Control:
             fingerprint: Of the file they come from, kept so that nobody applies the same content twice.
             prune: Remove flags and segments that the definitions do not name, as far as nobody has the flag.
             dry_run: Return what would be written, and write nothing.
+            rights: As in `act`.
 
         Raises:
             RevisionError: With everything that a rollout in progress does not take.
             OvertakenError: Somebody else changed a flag meanwhile.
         """
+        check_edit(actor, APPLY, rights)
         seen = max((event.id for event in self.store.history(limit=1)), default=0)
         if not actor.strip():
             raise FlaggateError("nobody says who applies this; the actor has no name")
@@ -187,6 +221,17 @@ class Control:
                 break
         events = [event for event in found if event.kind == kind]
         return OvertakenError(name, events[max(0, len(events) - count) :])
+
+
+def holds_by(written: Mapping[str, Any] | None, flag: Flag, rollout: Rollout, now: datetime) -> tuple[Hold, ...]:
+    """What a rollout waits for, by what the lease's holder kept. What it saw long ago says nothing about now."""
+    known = progress_from_json(written)
+    stage = current_stage(flag, rollout)
+    judgement: Judgement | None = None
+    if written is not None and known is not None and stage is not None and known.looked_at is not None:
+        is_fresh = abs((now - known.looked_at).total_seconds()) < LEASE_SECONDS
+        judgement = judgement_from_json(written.get("judgement"), flag, stage) if is_fresh else None
+    return holds(flag, rollout, progress_of(rollout, known), judgement, now)
 
 
 def _read_for(act: Act, row: Row) -> tuple[Flag, Rollout]:

@@ -16,10 +16,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from flaggate.decide.context import NOBODY, Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError, UnknownFlagError
+from flaggate.runtime.duties import TICK_SECONDS, Duties
 from flaggate.runtime.keeper import Keeper
 from flaggate.runtime.meter import HANG_SECONDS, Meter
 from flaggate.runtime.override import is_overriding, look_up_names, overridden
-from flaggate.runtime.process import flush_with_multiprocessing, is_on_event_loop, is_under_test_runner, watch
+from flaggate.runtime.process import (
+    flush_with_multiprocessing,
+    is_before_workers,
+    is_on_event_loop,
+    is_under_test_runner,
+    watch,
+)
 from flaggate.runtime.trouble import Trouble, say
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
@@ -29,18 +36,13 @@ if TYPE_CHECKING:
     from flaggate.runtime.control import Control
     from flaggate.runtime.pull import Puller
     from flaggate.runtime.snapshot import Snapshot
+    from flaggate.runtime.ticker import Looked
     from flaggate.stores.base import Store
 
-__all__ = ["FIRST_WAIT_SECONDS", "FLUSH_SECONDS", "Gate", "Health"]
+__all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
 
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
-
-FLUSH_SECONDS: Final = 2.0
-"""How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
-
-LAST_FLUSH_SECONDS: Final = 5.0
-"""How long a process that ends tries to."""
 
 
 class Health(NamedTuple):
@@ -68,19 +70,21 @@ class Gate:
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
+        notify: str | os.PathLike[str] | None = None,
+        tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self.store = store
         self.meter = Meter(hang_seconds)
         self._definitions = definitions
+        self._tick_seconds = tick_seconds
         self.directory = store.directory if directory is None else directory
         """Of what this process keeps on disk; None = nothing."""
         self._background = not is_under_test_runner() if background is None else background
         self.current: ContextVar[Visit | None] = ContextVar("flaggate_visit", default=None)
         """The visit of this task or thread."""
         self._upkeep: list[Callable[[], None]] = []
-        self._flushed_at = monotonic()
-        self._unflushed: str | None = None
         self.trouble = Trouble()
+        self._duties = Duties(store, self.meter, self.trouble, notify=notify, tick_seconds=tick_seconds)
         self._is_closed = False
         self._made_puller: Puller | None = None
         self._snapshot: Snapshot | None = None
@@ -107,6 +111,8 @@ class Gate:
         directory: str | os.PathLike[str] | None = None,
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
+        notify: str | os.PathLike[str] | None = None,
+        tick_seconds: float = TICK_SECONDS,
     ) -> Gate:
         """A gate on a store. Opens and starts nothing yet: that is for the first question.
 
@@ -119,14 +125,28 @@ class Gate:
                 without it, `refresh` takes over changes.
             hang_seconds: A request whose response has not started by then counts as failed. Keep it below
                 the server's own time-out: a worker that is killed tells nothing.
+            notify: The file of an Apprise configuration: whom to tell, and how. None = nobody is told by this process.
+            tick_seconds: How often it looks at the rollouts if it is the one that does. After three times as long
+                without a look another process takes over.
 
         Raises:
             StoreError: for a URL that names no store.
+            SettingError: for a `notify` that is no file, or without Apprise.
         """
+        if notify is not None:
+            from flaggate.runtime.notify import checked_config  # for those who tell
+
+            notify = checked_config(notify)
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
         opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
         return cls(
-            opened, definitions=definitions, directory=directory, background=background, hang_seconds=hang_seconds
+            opened,
+            definitions=definitions,
+            directory=directory,
+            background=background,
+            hang_seconds=hang_seconds,
+            notify=notify,
+            tick_seconds=tick_seconds,
         )
 
     @property
@@ -206,8 +226,14 @@ class Gate:
         snapshot, keeper = self._snapshot, self._keeper
         revision = 0 if snapshot is None else snapshot.revision
         is_alive = keeper is not None and keeper.is_alive()
-        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure) or self._unflushed
+        problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
+        problem = problem or self._duties.problem
         return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether it is this process that looks at the rollouts and moves them."""
+        return self._duties.ticker is not None and self._duties.ticker.has_lease
 
     def decided(self, snapshot: Snapshot, name: str, context: Context) -> Decision:
         """The decision from a snapshot, whatever happens."""
@@ -244,28 +270,38 @@ class Gate:
     def refresh(self) -> None:
         """Take over what changed and hand over what was counted, now and in this thread: for scripts and tests
         without a keeper."""
-        self.keep()
+        self._round()
         self.flush()
         self.begun()
 
     def keep(self) -> None:
         """One round of the keeper. Raises nothing; what went wrong is in `health`."""
+        self._round()
+        if self._duties.is_time_to_tick():
+            self.tick()
+
+    def _round(self) -> None:
         self.pull()
         for look in self._upkeep:
             look()
-        if self.meter.look_for_hangs() or monotonic() - self._flushed_at >= FLUSH_SECONDS:
+        if self.meter.look_for_hangs() or self._duties.is_time_to_flush():
             self.flush()
 
+    def tick(self) -> list[Looked] | None:
+        """Look at every rollout now, if this process holds the lease or can have it. Raises nothing.
+
+        Returns:
+            What came of each look; None if another process has the lease, or the store does not answer.
+        """
+        return self._duties.tick(() if self._of_store is None else self._of_store.rows.values())
+
     def flush(self, *, is_last: bool = False) -> None:
-        """Hand this process's counts to the store now. Raises nothing; what it did not take is tried again, the last
-        time at once, for as long as another writer keeps it busy, but not for more than five seconds."""
-        self._flushed_at = monotonic()
-        try:
-            self.meter.flush(self.store, wait_seconds=LAST_FLUSH_SECONDS if is_last else 0.0)
-            self._unflushed = None
-        except Exception as error:  # supervised: the counts are kept, and the next round comes
-            self._unflushed = f"counts wait to be written: {error}"
-            self.trouble.say_once(self._unflushed)
+        """Hand this process's counts to the store now, and if it is the last time let others look at the rollouts.
+        Raises nothing; what the store did not take is tried again, the last time at once, for five seconds at most."""
+        if is_last:
+            self._duties.end()
+        else:
+            self._duties.flush()
 
     def upkeep(self, look: Callable[[], None]) -> None:
         """Have the keeper call this in each round. It must be quick, and raise nothing."""
@@ -321,6 +357,9 @@ class Gate:
             if self._keeper is None:
                 if not self._is_ready.is_set() or (not is_kept_up and self._is_time_to_look()):
                     self.pull()
+                if is_before_workers():  # nor does a connection go along
+                    self.store.before_fork()
+                    self.store.after_fork(in_child=False)
             elif not is_on_event_loop() and not self._is_ready.wait(FIRST_WAIT_SECONDS):
                 self.trouble.say_once(f"{self.store.url} has not answered yet; answering from what is known")
         known = None if self._is_ready.is_set() else self._puller.without_store()
@@ -342,14 +381,15 @@ class Gate:
 
     def _start_keeper(self) -> bool:
         """Whether a keeper runs now."""
-        if not self._background:
+        if not self._background or is_before_workers():
             return False
         try:
             with self._begin_lock:
                 if self._keeper is None and not self._is_starting:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
-                        self._keeper = Keeper(weakref.ref(self), self.store.poll_seconds)
+                        poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
+                        self._keeper = Keeper(weakref.ref(self), poll_seconds)
                     finally:
                         self._is_starting = False
             self._no_thread = None
@@ -378,13 +418,16 @@ class Gate:
     def before_fork(self) -> None:
         # Between two rounds if possible: nothing half imported, nothing half written. Not for ever: the store may hang.
         self._is_pull_held = self._pull_lock.acquire(timeout=1.0)
+        self._duties.before_fork()
         self.store.before_fork()
 
     def after_fork(self, *, in_child: bool) -> None:
         if in_child:
             self._begin_anew()
-        elif self._is_pull_held:
-            self._pull_lock.release()
+        else:
+            if self._is_pull_held:
+                self._pull_lock.release()
+        self._duties.after_fork(in_child=in_child)
         self.store.after_fork(in_child=in_child)
 
     def _begin_anew(self) -> None:
@@ -393,7 +436,6 @@ class Gate:
         self._keeper = None
         self.trouble.begin_anew()
         self.meter.begin_anew()
-        self._unflushed = None
         if self._made_puller is not None:
             self._made_puller.forked()
         self.ready = None

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from flaggate.runtime.meter import Meter
     from flaggate.stores.base import Store
 
-__all__ = ["flush_with_multiprocessing", "is_on_event_loop", "is_under_test_runner", "watch", "watched"]
+__all__ = [
+    "flush_with_multiprocessing",
+    "is_before_workers",
+    "is_on_event_loop",
+    "is_under_test_runner",
+    "watch",
+    "watched",
+]
 
 
 class Watched(Protocol):
@@ -117,6 +124,13 @@ def is_under_test_runner() -> bool:
     if "pytest" in sys.modules or "".join(sys.argv[:1]).endswith("unittest"):
         return True
     return "django" in sys.modules and sys.argv[1:2] == ["test"]
+
+
+def is_before_workers() -> bool:
+    """Whether this is uWSGI, and its workers are still to be forked. It does that without Python's hooks: a thread would be
+    gone in them, and may hold their interpreter's lock for ever."""
+    uwsgi = sys.modules.get("uwsgi")  # there is no other way to import it
+    return uwsgi is not None and uwsgi.worker_id() == 0
 
 
 def is_on_event_loop() -> bool:

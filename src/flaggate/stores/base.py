@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 if TYPE_CHECKING:
     from flaggate.rollout.state import Event
 
-__all__ = ["Arm", "Changes", "Count", "Kind", "Report", "Row", "Store", "Write", "added", "without_password"]
+__all__ = ["Arm", "Changes", "Count", "Kind", "Lease", "Report", "Row", "Store", "Write", "added", "without_password"]
 
 Kind: TypeAlias = Literal["flag", "segment", "definitions"]
 Arm: TypeAlias = Literal["on", "off", "treatment", "control"]
@@ -76,6 +76,24 @@ class Report:
     counts: tuple[Count, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to tick and to tell people, which one process at a time has."""
+
+    holder: str
+    """The process's id."""
+    who: str
+    """For people: host and pid."""
+    renewed_at: float
+    """Unix time, by the store's clock."""
+    seconds: float
+    """How long it lasts from then."""
+
+    def is_held(self, now: float) -> bool:
+        """Whether it still counts. One from the future is of a clock that was turned back since."""
+        return abs(now - self.renewed_at) < self.seconds
+
+
 def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """The sum of two histograms."""
     return {edge: one.get(edge, 0) + other.get(edge, 0) for edge in {**one, **other}}
@@ -113,12 +131,16 @@ class Store(Protocol):
     def get(self, kind: Kind, name: str) -> Row | None:
         """One row; None if it is not there or was removed."""
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
-        """Write all rows and events, or nothing. Returns the new revision. With a flag's row its counts are removed: one
-        of the same name that is made later begins anew.
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
+        """Write all rows and events, or nothing. Returns the new revision. With a flag's row its counts and its progress
+        are removed: one of the same name that is made later begins anew.
+
+        Args:
+            holder: Who has to hold the lease, still; None = nobody has to.
 
         Raises:
             ConflictError: a row is not at the version that was expected.
+            LeaseError: the lease is not the holder's, or is over.
         """
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
@@ -135,6 +157,36 @@ class Store(Protocol):
 
     def counts(self, flag: str | None = None) -> list[Count]:
         """The sums of one flag, or of all: by flag, attempt, stage and arm, in this order."""
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        """Take the lease, or renew it. Returns whether this process has it now: not while another one's lasts; of several
+        that ask at once one gets it. Waits for another writer only shortly.
+
+        Raises:
+            BusyError: it did not end; ask again.
+        """
+
+    def lease(self) -> Lease | None:
+        """Whose it is now; None = nobody's. As cheap as can be."""
+
+    def release_lease(self, holder: str) -> None:
+        """Let the next one have it at once, if it is this process's.
+
+        Raises:
+            BusyError: as `take_lease`.
+        """
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        """What the lease's holder keeps beside the rows, by name."""
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        """Keep these in place of what is there by their names, all or nothing; None removes one. Touches neither the
+        revision nor any row's version. Waits for another writer only shortly.
+
+        Raises:
+            LeaseError: the lease is not the holder's, or is over.
+            BusyError: another writer did not end; nothing was kept, and the same may be handed over again.
+        """
 
     def before_fork(self) -> None:
         """In the parent, just before a fork: let nothing be open that a child must not inherit."""

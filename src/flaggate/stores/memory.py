@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from flaggate.errors import ConflictError
+from flaggate.errors import ConflictError, LeaseError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Arm, Changes, Count, Kind, Report, Row, Write, added
+from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Write, added
 
 __all__ = ["MemoryStore"]
 
@@ -28,13 +29,18 @@ class _Kept:
 
 
 class MemoryStore:
-    """Keeps everything in this process; a fork gets a copy that goes its own way."""
+    """Keeps everything in this process; a fork gets a copy that goes its own way.
+
+    Args:
+        clock: Unix time, for the lease.
+    """
 
     url = "memory://"
     poll_seconds = 0.1
     directory: str | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
         self.identity = uuid4().hex
         self._lock = threading.RLock()
         self._revision = 0
@@ -42,6 +48,8 @@ class MemoryStore:
         self._events: list[Event] = []
         self._counts: dict[tuple[str, int, int, Arm], Count] = {}
         self._reported: dict[str, int] = {}
+        self._lease: Lease | None = None
+        self._progress: dict[str, str] = {}
 
     def revision(self) -> int:
         return self._revision
@@ -55,8 +63,10 @@ class MemoryStore:
         kept = self._rows.get((kind, name))
         return None if kept is None or kept.document is None else _row(kind, name, kept)
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         with self._lock:
+            if holder is not None:
+                self._check_lease(holder)
             rows = {(write.kind, write.name): self._next(write) for write in writes}
             stored = [_own_event(event, len(self._events) + count) for count, event in enumerate(events, start=1)]
             self._revision += 1
@@ -67,6 +77,7 @@ class MemoryStore:
                 if write.kind == "flag" and (write.document is None or not write.expected)
             }
             self._counts = {key: count for key, count in self._counts.items() if key[0] not in gone}
+            self._progress = {name: document for name, document in self._progress.items() if name not in gone}
             self._events += stored
             return self._revision
 
@@ -103,6 +114,39 @@ class MemoryStore:
         with self._lock:
             found = [event for event in self._events if event.id > after and name in (None, event.name)]
         return [_own_event(event, event.id) for event in found[max(0, len(found) - limit) :]]
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        with self._lock:
+            held = self.lease()
+            if held is not None and held.holder != holder:
+                return False
+            self._lease = Lease(holder, who, self._clock(), seconds)
+            return True
+
+    def lease(self) -> Lease | None:
+        lease = self._lease
+        return lease if lease is not None and lease.is_held(self._clock()) else None
+
+    def release_lease(self, holder: str) -> None:
+        with self._lock:
+            if self._lease is not None and self._lease.holder == holder:
+                self._lease = None
+
+    def _check_lease(self, holder: str) -> None:
+        held = self.lease()
+        if held is None or held.holder != holder:
+            raise LeaseError(self.url)
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        with self._lock:
+            return {name: json.loads(document) for name, document in self._progress.items()}
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        with self._lock:
+            self._check_lease(holder)
+            kept = {name: json.dumps(document) for name, document in documents.items() if document is not None}
+            rest = {name: document for name, document in self._progress.items() if name not in documents}
+            self._progress = rest | kept
 
     def before_fork(self) -> None:
         self._lock.acquire()

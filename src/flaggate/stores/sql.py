@@ -10,14 +10,12 @@ fork every connection is closed, and both sides open their own. See sqlite.org/h
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,70 +23,18 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaggate.errors import BusyError, ConflictError, StoreError
+from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Count, Kind, Report, Row, Write, added, without_password
+from flaggate.stores import tables
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Write, added, without_password
+from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, histogram_of, loads, row_of
 
-__all__ = ["SCHEMA_VERSION", "SqlStore"]
+__all__ = ["SqlStore"]
 
-SCHEMA_VERSION = 2
-_KNOWN_VERSIONS = frozenset({1, SCHEMA_VERSION})
-"""Version 1 had no counts: its tables are made when it is first opened."""
 _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
-
-_metadata = sa.MetaData()
-_meta = sa.Table(
-    "flaggate_meta",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),  # one row
-    sa.Column("identity", sa.String(32), nullable=False),  # drawn when the tables were made
-    sa.Column("schema_version", sa.Integer, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False),
-)
-_rows = sa.Table(
-    "flaggate_row",
-    _metadata,
-    sa.Column("kind", sa.String(20), primary_key=True),
-    sa.Column("name", sa.String(200), primary_key=True),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("revision", sa.Integer, nullable=False, index=True),
-    sa.Column("document", sa.Text),  # JSON; NULL = removed
-)
-_events = sa.Table(
-    "flaggate_event",
-    _metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("kind", sa.String(20), nullable=False),
-    sa.Column("name", sa.String(200), nullable=False, index=True),
-    sa.Column("verb", sa.String(20), nullable=False),
-    sa.Column("actor", sa.Text, nullable=False),
-    sa.Column("at", sa.String(40), nullable=False),  # ISO 8601 with offset
-    sa.Column("reason", sa.Text),
-    sa.Column("before", sa.Text),
-    sa.Column("after", sa.Text),
-    sa.Column("evidence", sa.Text, nullable=False),
-)
-_counts = sa.Table(
-    "flaggate_count",
-    _metadata,
-    sa.Column("flag", sa.String(200), primary_key=True),
-    sa.Column("attempt", sa.Integer, primary_key=True),
-    sa.Column("stage", sa.Integer, primary_key=True),
-    sa.Column("arm", sa.String(20), primary_key=True),
-    sa.Column("requests", sa.BigInteger, nullable=False),
-    sa.Column("errors", sa.BigInteger, nullable=False),
-    sa.Column("histogram", sa.Text, nullable=False),  # JSON
-)
-_processes = sa.Table(
-    "flaggate_process",
-    _metadata,
-    sa.Column("id", sa.String(32), primary_key=True),
-    sa.Column("sequence", sa.Integer, nullable=False),  # of its last report
-    sa.Column("seen", sa.Integer, nullable=False, index=True),  # Unix time
-)
-_COUNTS_BUSY_SECONDS = 0.2
+_SHORTLY_SECONDS = 0.2
 _FORGET_SECONDS = 7 * 86_400  # a process that reported nothing for so long repeats no report
 _left_open: list[object] = []
 """Connections that another thread was using during the fork: not ours to close, so they are kept."""
@@ -101,11 +47,14 @@ class SqlStore:
         url: Of a file; a database in memory is private to a connection and refused.
         create: Whether to make the file and its tables when they are not there.
         busy_seconds: How long a write waits for another process's.
+        clock: Unix time, for the lease.
     """
 
     poll_seconds = 0.1
 
-    def __init__(self, url: str, *, create: bool = True, busy_seconds: float = 5.0) -> None:
+    def __init__(
+        self, url: str, *, create: bool = True, busy_seconds: float = 5.0, clock: Callable[[], float] = time.time
+    ) -> None:
         try:
             parsed = sa.make_url(url)
         except (SQLAlchemyError, ValueError) as error:  # ValueError: a port that is no number
@@ -121,6 +70,7 @@ class SqlStore:
             ) from error
         self.directory: str | None = f"{self._path}.flaggate"
         self._create = create
+        self._clock = clock
         self._busy_seconds = busy_seconds
         self._url = parsed.set(database=str(self._path))
         self._lock = threading.RLock()
@@ -142,112 +92,149 @@ class SqlStore:
 
     def changes(self, since: int = 0) -> Changes:
         with self._transaction() as connection:
-            revision = connection.scalar(sa.select(_meta.c.revision))
-            query = sa.select(_rows.c.kind, _rows.c.name, _rows.c.version, _rows.c.document)
-            found = connection.execute(query.where(_rows.c.revision > since)).all()
-            return Changes(revision or 0, tuple(_row(*columns) for columns in found))
+            revision = connection.scalar(sa.select(tables.meta.c.revision))
+            column = tables.rows.c
+            query = sa.select(column.kind, column.name, column.version, column.document)
+            found = connection.execute(query.where(column.revision > since)).all()
+            return Changes(revision or 0, tuple(row_of(*columns) for columns in found))
 
     def get(self, kind: Kind, name: str) -> Row | None:
         with self._transaction() as connection:
-            query = sa.select(_rows.c.version, _rows.c.document)
-            found = connection.execute(query.where(_rows.c.kind == kind, _rows.c.name == name)).first()
-            return None if found is None or found.document is None else _row(kind, name, *found)
+            column = tables.rows.c
+            query = sa.select(column.version, column.document).where(column.kind == kind, column.name == name)
+            found = connection.execute(query).first()
+            return None if found is None or found.document is None else row_of(kind, name, *found)
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         with self._transaction("BEGIN IMMEDIATE") as connection:
-            revision = int(connection.scalar(sa.select(_meta.c.revision)) or 0) + 1
+            if holder is not None:
+                self._check_lease(connection, holder)
+            revision = int(connection.scalar(sa.select(tables.meta.c.revision)) or 0) + 1
             for write in writes:
                 self._write(connection, write, revision)
             if events:
-                connection.execute(sa.insert(_events), [_event_columns(event) for event in events])
-            connection.execute(sa.update(_meta).values(revision=revision))
+                connection.execute(sa.insert(tables.events), [event_columns(event) for event in events])
+            connection.execute(sa.update(tables.meta).values(revision=revision))
         return revision
 
     def _write(self, connection: sa.Connection, write: Write, revision: int) -> None:
-        key = (_rows.c.kind == write.kind) & (_rows.c.name == write.name)
-        row = connection.execute(sa.select(_rows.c.version, _rows.c.document).where(key)).first()
+        column = tables.rows.c
+        key = (column.kind == write.kind) & (column.name == write.name)
+        row = connection.execute(sa.select(column.version, column.document).where(key)).first()
         found = 0 if row is None or row.document is None else row.version
         if found != write.expected:
             raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=found)
         values = {
             "version": (row.version if row else 0) + 1,
             "revision": revision,
-            "document": _dumps(write.document),
+            "document": dumps(write.document),
         }
         if row is None:
-            connection.execute(sa.insert(_rows).values(kind=write.kind, name=write.name, **values))
+            connection.execute(sa.insert(tables.rows).values(kind=write.kind, name=write.name, **values))
         else:
-            connection.execute(sa.update(_rows).where(key).values(**values))
+            connection.execute(sa.update(tables.rows).where(key).values(**values))
         if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
-            connection.execute(sa.delete(_counts).where(_counts.c.flag == write.name))
+            connection.execute(sa.delete(tables.counts).where(tables.counts.c.flag == write.name))
+            connection.execute(sa.delete(tables.progress).where(tables.progress.c.name == write.name))
+
+    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
+        column = tables.events.c
+        query = sa.select(tables.events).where(column.id > after).order_by(column.id.desc()).limit(limit)
+        if name is not None:
+            query = query.where(column.name == name)
+        with self._transaction() as connection:
+            return [event_of(row) for row in reversed(connection.execute(query).all())]
+
+    # --- counts -----------------------------------------------------------------------------
 
     def add_counts(self, report: Report) -> None:
-        with self._hurried(), self._transaction("BEGIN IMMEDIATE") as connection:
+        with self._beside() as connection:
             if not self._is_new(connection, report):
                 return
             for count in report.counts:
                 self._add(connection, count)
 
-    @contextmanager
-    def _hurried(self) -> Iterator[None]:
-        """Wait for another writer only shortly: counts are handed over again, and a kill is read by the same thread."""
-        with self._lock:
-            with self._errors():
-                self._open()
-            self._set_busy_seconds(min(self._busy_seconds, _COUNTS_BUSY_SECONDS))
-            try:
-                yield
-            finally:
-                self._set_busy_seconds(self._busy_seconds)
-
-    def _set_busy_seconds(self, seconds: float) -> None:
-        if self._connection is not None:
-            with self._errors():
-                self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
-
     def _is_new(self, connection: sa.Connection, report: Report) -> bool:
         """Whether the report was not added yet; it is taken for added from now on."""
-        this, now = _processes.c.id == report.process, int(time.time())
-        last = connection.scalar(sa.select(_processes.c.sequence).where(this))
+        this, now = tables.processes.c.id == report.process, int(time.time())
+        last = connection.scalar(sa.select(tables.processes.c.sequence).where(this))
         if last is None:
-            connection.execute(sa.delete(_processes).where(_processes.c.seen < now - _FORGET_SECONDS))
-            connection.execute(sa.insert(_processes).values(id=report.process, sequence=report.sequence, seen=now))
+            connection.execute(sa.delete(tables.processes).where(tables.processes.c.seen < now - _FORGET_SECONDS))
+            made = {"id": report.process, "sequence": report.sequence, "seen": now}
+            connection.execute(sa.insert(tables.processes).values(made))
             return True
         if report.sequence <= last:
             return False
-        connection.execute(sa.update(_processes).where(this).values(sequence=report.sequence, seen=now))
+        connection.execute(sa.update(tables.processes).where(this).values(sequence=report.sequence, seen=now))
         return True
 
     def _add(self, connection: sa.Connection, count: Count) -> None:
         key = {"flag": count.flag, "attempt": count.attempt, "stage": count.stage, "arm": count.arm}
-        this = sa.and_(*(_counts.c[column] == value for column, value in key.items()))
-        known = connection.execute(sa.select(_counts).where(this)).first()
+        this = sa.and_(*(tables.counts.c[column] == value for column, value in key.items()))
+        known = connection.execute(sa.select(tables.counts).where(this)).first()
         if known is None:
-            values = {"requests": count.requests, "errors": count.errors, "histogram": _dumps(count.histogram)}
-            connection.execute(sa.insert(_counts).values(**key, **values))
+            values = {"requests": count.requests, "errors": count.errors, "histogram": dumps(count.histogram)}
+            connection.execute(sa.insert(tables.counts).values(**key, **values))
             return
-        try:
-            before = {str(edge): int(number) for edge, number in _loads(known.histogram).items()}
-        except (ValueError, AttributeError, TypeError):  # whatever somebody wrote there: the counts go on without
-            before = {}
-        histogram = _dumps(added(before, count.histogram))
+        histogram = dumps(added(histogram_of(known.histogram), count.histogram))
         values = {"requests": known.requests + count.requests, "errors": known.errors + count.errors}
-        connection.execute(sa.update(_counts).where(this).values(**values, histogram=histogram))
+        connection.execute(sa.update(tables.counts).where(this).values(**values, histogram=histogram))
 
     def counts(self, flag: str | None = None) -> list[Count]:
-        query = sa.select(_counts).order_by(_counts.c.flag, _counts.c.attempt, _counts.c.stage, _counts.c.arm)
+        column = tables.counts.c
+        query = sa.select(tables.counts).order_by(column.flag, column.attempt, column.stage, column.arm)
         if flag is not None:
-            query = query.where(_counts.c.flag == flag)
+            query = query.where(column.flag == flag)
         with self._transaction() as connection:
             found = connection.execute(query)
-            return [Count(**dict(row) | {"histogram": _loads(row["histogram"])}) for row in found.mappings()]
+            return [Count(**dict(row) | {"histogram": loads(row["histogram"])}) for row in found.mappings()]
 
-    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
-        query = sa.select(_events).where(_events.c.id > after).order_by(_events.c.id.desc()).limit(limit)
-        if name is not None:
-            query = query.where(_events.c.name == name)
+    # --- the lease and what its holder keeps ------------------------------------------------
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        with self._beside() as connection:
+            held = self._held(connection)
+            if held is not None and held.holder != holder:
+                return False
+            connection.execute(sa.delete(tables.leases))
+            values = {"id": 1, "holder": holder, "who": who, "renewed_at": self._clock(), "seconds": seconds}
+            connection.execute(sa.insert(tables.leases).values(values))
+            return True
+
+    def lease(self) -> Lease | None:
         with self._transaction() as connection:
-            return [_event(row) for row in reversed(connection.execute(query).all())]
+            return self._held(connection)
+
+    def _held(self, connection: sa.Connection) -> Lease | None:
+        found = connection.execute(sa.select(tables.leases)).first()
+        lease = None if found is None else Lease(found.holder, found.who, found.renewed_at, found.seconds)
+        return lease if lease is not None and lease.is_held(self._clock()) else None
+
+    def release_lease(self, holder: str) -> None:
+        with self._beside() as connection:
+            connection.execute(sa.delete(tables.leases).where(tables.leases.c.holder == holder))
+
+    def _check_lease(self, connection: sa.Connection, holder: str) -> None:
+        held = self._held(connection)
+        if held is None or held.holder != holder:
+            raise LeaseError(self.url)
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        with self._transaction() as connection:
+            found = connection.execute(sa.select(tables.progress.c.name, tables.progress.c.document))
+            return documents_of((name, text) for name, text in found)
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        kept = [
+            {"name": name, "document": dumps(document)} for name, document in documents.items() if document is not None
+        ]
+        with self._beside() as connection:
+            self._check_lease(connection, holder)
+            connection.execute(sa.delete(tables.progress).where(tables.progress.c.name.in_(list(documents))))
+            if kept:
+                connection.execute(sa.insert(tables.progress), kept)
+
+    # --- processes --------------------------------------------------------------------------
 
     def before_fork(self) -> None:
         # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
@@ -319,7 +306,7 @@ class SqlStore:
     def _check_schema(self, engine: sa.Engine) -> None:
         """See that the tables are there, of this version; make them if they are not and may be made."""
         with _begun(engine, "BEGIN") as connection:
-            has_tables = sa.inspect(connection).has_table(_meta.name)
+            has_tables = sa.inspect(connection).has_table(tables.meta.name)
         if not has_tables and not self._create:
             raise StoreError(
                 self.url, f"there is no flaggate store in this file; flaggate apply makes it ({self._path})"
@@ -327,23 +314,22 @@ class SqlStore:
         self._use_wal()  # not before: the file may be somebody else's
         if not has_tables:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
-                if not sa.inspect(connection).has_table(_meta.name):  # nobody else was faster
-                    _metadata.create_all(connection)
-                    made = {"id": 1, "identity": uuid4().hex, "schema_version": SCHEMA_VERSION, "revision": 0}
-                    connection.execute(sa.insert(_meta).values(made))
+                if not sa.inspect(connection).has_table(tables.meta.name):  # nobody else was faster
+                    tables.metadata.create_all(connection)
+                    made = {"id": 1, "identity": uuid4().hex, "schema_version": tables.SCHEMA_VERSION, "revision": 0}
+                    connection.execute(sa.insert(tables.meta).values(made))
         with _begun(engine, "BEGIN") as connection:
-            found, identity = connection.execute(sa.select(_meta.c.schema_version, _meta.c.identity)).one()
+            found, identity = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
         # With the file's own number: a copy of this database that goes on elsewhere is another store.
         self.identity = f"{identity}-{self._path.stat().st_ino}"
-        if found not in _KNOWN_VERSIONS:
-            raise StoreError(
-                self.url, f"its schema is version {found}, this flaggate knows {SCHEMA_VERSION}; use the newer flaggate"
-            )
-        if found != SCHEMA_VERSION:
+        if found not in tables.KNOWN_VERSIONS:
+            known = f"this flaggate knows {tables.SCHEMA_VERSION}; use the newer flaggate"
+            raise StoreError(self.url, f"its schema is version {found}, {known}")
+        if found != tables.SCHEMA_VERSION:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
-                _metadata.create_all(connection)  # those that are missing
-                newer = sa.update(_meta).where(_meta.c.schema_version == found)  # unless somebody was faster
-                connection.execute(newer.values(schema_version=SCHEMA_VERSION))
+                tables.metadata.create_all(connection)  # those that are missing
+                older = tables.meta.c.schema_version == found  # unless somebody was faster
+                connection.execute(sa.update(tables.meta).where(older).values(schema_version=tables.SCHEMA_VERSION))
 
     def _use_wal(self) -> None:
         assert self._connection is not None  # the engine made it
@@ -361,6 +347,26 @@ class SqlStore:
     def _transaction(self, begin: str = "BEGIN") -> Iterator[sa.Connection]:
         with self._errors(), self._lock, _begun(self._open(), begin) as connection:
             yield connection
+
+    @contextmanager
+    def _beside(self) -> Iterator[sa.Connection]:
+        """A write beside the rows. It waits for another writer only shortly: what is refused is handed over again, and
+        a kill is read by the same thread.
+        """
+        with self._lock:
+            with self._errors():
+                self._open()
+            self._set_busy_seconds(min(self._busy_seconds, _SHORTLY_SECONDS))
+            try:
+                with self._transaction("BEGIN IMMEDIATE") as connection:
+                    yield connection
+            finally:
+                self._set_busy_seconds(self._busy_seconds)
+
+    def _set_busy_seconds(self, seconds: float) -> None:
+        if self._connection is not None:
+            with self._errors():
+                self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -381,44 +387,3 @@ def _begun(engine: sa.Engine, begin: str) -> Iterator[sa.Connection]:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("flaggate_begin", "BEGIN"))
-
-
-def _dumps(document: Mapping[str, Any] | None) -> str | None:
-    return None if document is None else json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-
-
-def _loads(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
-def _row(kind: Kind, name: str, version: int, document: str | None) -> Row:
-    return Row(kind, name, version, _loads(document))
-
-
-def _event_columns(event: Event) -> dict[str, Any]:
-    return {
-        "kind": event.kind,
-        "name": event.name,
-        "verb": event.verb,
-        "actor": event.actor,
-        "at": event.at.isoformat(),
-        "reason": event.reason,
-        "before": _dumps(event.before),
-        "after": _dumps(event.after),
-        "evidence": _dumps(event.evidence),
-    }
-
-
-def _event(row: Any) -> Event:
-    return Event(
-        row.name,
-        row.verb,
-        row.actor,
-        datetime.fromisoformat(row.at),
-        row.reason,
-        _loads(row.before),
-        _loads(row.after),
-        _loads(row.evidence),
-        row.kind,
-        row.id,
-    )

@@ -65,18 +65,25 @@ def renamed(keys: Mapping[str, str]) -> Iterator[None]:
 
 
 def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
-    """The gate on the store that the config names, unless one is given, with its definitions. Raises SettingError."""
+    """The gate on the store that the config names, unless one is given, with its definitions and whom it tells.
+
+    Raises:
+        SettingError: for what cannot be used.
+    """
     definitions = config.get("FLAGGATE_DEFINITIONS")
     if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
         raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
+    notify = config.get("FLAGGATE_NOTIFY")
     if store is not None:
-        return Gate.open(store, definitions=definitions)
+        with renamed({"notify": "FLAGGATE_NOTIFY"}):
+            return Gate.open(store, definitions=definitions, notify=notify)
     url, allowed = config.get("FLAGGATE_STORE"), "the URL of a store, such as sqlite:///flags.db"
     if url is None:
         raise SettingError("FLAGGATE_STORE", "(not set)", f"{allowed}; or give a gate yourself")
     if not isinstance(url, str):
         raise SettingError("FLAGGATE_STORE", url, allowed)
     try:
-        return Gate.open(url, definitions=definitions)
+        with renamed({"notify": "FLAGGATE_NOTIFY"}):
+            return Gate.open(url, definitions=definitions, notify=notify)
     except StoreError as error:
         raise SettingError("FLAGGATE_STORE", error.url, allowed) from error

@@ -29,7 +29,7 @@ def test_the_store_on(
         request.getfixturevalue("measured")
     with database(tmp_path) as settings:
         environment = {
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
             "FLAGGATE_TEST_DATABASE": json.dumps(settings),
             "FLAGGATE_TEST_NOT_MIGRATED": str(tmp_path / "not-migrated.sqlite3"),
         }

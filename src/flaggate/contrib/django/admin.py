@@ -5,7 +5,6 @@ Only of a store in DATABASES: the admin shows tables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
@@ -18,11 +17,14 @@ from django.urls import URLPattern, path, reverse
 
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.project import gate
-from flaggate.contrib.django.store import DjangoStore, row_of
-from flaggate.errors import FlaggateError, UnreadableError
+from flaggate.contrib.django.store import DjangoStore
+from flaggate.errors import FlaggateError, ForbiddenError, UnreadableError
 from flaggate.flags.words import stage_words
-from flaggate.rollout.state import Rollout, Verb, legal_verbs
+from flaggate.rollout.moves import legal_verbs
+from flaggate.rollout.state import Verb
 from flaggate.rollout.words import standing
+from flaggate.runtime.rights import Right, may
+from flaggate.stores.columns import row_of
 from flaggate.stores.record import Record, record_of
 
 if TYPE_CHECKING:
@@ -34,17 +36,10 @@ else:
 
 __all__ = ["FlagAdmin"]
 
-_ADVANCE: Final = (
-    Verb.START, Verb.RESTART, Verb.RESUME, Verb.ADVANCE, Verb.COMPLETE, Verb.ON, Verb.OWNER_ACCEPT, Verb.OWNER_AWAY,
-)  # fmt: skip
-_ROLL_BACK: Final = (Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF)
-# Who may let people in may take them out again: less exposure needs fewer rights than more.
-_ALLOWED_BY: Final[dict[Verb, tuple[str, ...]]] = {
-    **dict.fromkeys(_ADVANCE, ("advance",)),
-    **dict.fromkeys(_ROLL_BACK, ("roll_back", "advance")),
-    Verb.KILL: ("kill", "unkill", "roll_back", "advance"),
-    Verb.UNKILL: ("unkill",),
+_PERMISSIONS: Final = {
+    right: "view_row" if right is Right.VIEW else str(right) for right in Right if right is not Right.EDIT
 }
+"""What Django calls the rights; nothing is edited here."""
 _EVENTS: Final = 100
 
 
@@ -70,8 +65,7 @@ class FlagAdmin(Admin):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  # Django's
         """Also for those who may do something."""
-        rights = ("view_row", "advance", "roll_back", "kill", "unkill")
-        return _store() is not None and _has_one_of(request, rights)
+        return _store() is not None and bool(_rights(request))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -119,7 +113,7 @@ class FlagAdmin(Admin):
             "problem": record if readable is None else None,
             "standing": self.standing(row),
             "stages": () if readable is None else _stages(readable),
-            "verbs": _verbs(request, None if readable is None else readable.rollout),
+            "verbs": _verbs(request, readable),
             "events": tuple(reversed(_stored().history(row.name, limit=_EVENTS))),
         }
         return TemplateResponse(request, "flaggate/admin_flag.html", context)
@@ -151,8 +145,6 @@ class FlagAdmin(Admin):
             verb, version = Verb(request.POST["verb"]), int(request.POST["version"])
         except (KeyError, ValueError) as error:
             raise Http404 from error
-        if not _may(request, verb):
-            raise PermissionDenied
         try:
             with transaction.atomic(using=_stored().alias):  # at its end this process's gates look
                 outcome = gate().control.act(
@@ -161,7 +153,10 @@ class FlagAdmin(Admin):
                     actor=request.user.get_username(),
                     reason=request.POST.get("reason", "").strip() or None,
                     expected_version=version,
+                    rights=_rights(request),
                 )
+        except ForbiddenError as error:
+            raise PermissionDenied from error
         except FlaggateError as error:
             messages.error(request, str(error))
         else:
@@ -185,7 +180,7 @@ def _stored() -> DjangoStore:
 def _record(row: tables.Row) -> Record | str:
     """The flag, or why it cannot be read: this is not to hide the others."""
     try:
-        return record_of(row_of(row))
+        return record_of(row_of("flag", row.name, row.version, row.document))
     except UnreadableError as error:
         return f"cannot be read: {error.problem}"
 
@@ -198,16 +193,13 @@ def _stages(record: Record) -> list[tuple[str, str, bool]]:
     ]
 
 
-def _verbs(request: HttpRequest, rollout: Rollout | None) -> list[Verb]:
+def _verbs(request: HttpRequest, record: Record | None) -> list[Verb]:
     """What this user may do now. A flag that cannot be read can be killed."""
-    legal = (Verb.KILL,) if rollout is None else legal_verbs(rollout)
-    return [verb for verb in legal if _may(request, verb)]
+    legal = (Verb.KILL,) if record is None else legal_verbs(record.flag, record.rollout)
+    rights = _rights(request)
+    return [verb for verb in legal if verb is not Verb.OWNER_SET and may(verb, rights)]
 
 
-def _may(request: HttpRequest, verb: Verb) -> bool:
-    return _has_one_of(request, _ALLOWED_BY.get(verb, ()))
-
-
-def _has_one_of(request: HttpRequest, rights: Sequence[str]) -> bool:
+def _rights(request: HttpRequest) -> frozenset[Right]:
     user: Any = request.user  # whatever AUTH_USER_MODEL names: the admin demands that it has permissions
-    return any(user.has_perm(f"flaggate.{right}") for right in rights)
+    return frozenset(right for right, name in _PERMISSIONS.items() if user.has_perm(f"flaggate.{name}"))

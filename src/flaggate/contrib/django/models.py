@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from django.db import models
 
-__all__ = ["Count", "Event", "Ledger", "Process", "Row"]
+__all__ = ["Count", "Event", "Lease", "Ledger", "Process", "Progress", "Row"]
 
 
 class Ledger(models.Model):
-    """One row for what is written, and one for what is counted. Each write changes its row first, which locks it."""
+    """One row for what is written, one for what is counted, one for the lease and what its holder keeps. Each write
+    changes its row first, which locks it.
+    """
 
     name: models.CharField[str, str] = models.CharField(max_length=20, primary_key=True)
     identity: models.CharField[str, str] = models.CharField(max_length=32)
@@ -46,6 +48,7 @@ class Row(models.Model):
         default_permissions = ("view",)
         permissions = (
             ("advance", "Can start, resume, advance and complete rollouts, and turn flags on"),
+            ("approve", "Can approve that stages are left"),
             ("roll_back", "Can pause, step back and roll back rollouts, and turn flags off"),
             ("kill", "Can kill flags"),
             ("unkill", "Can unkill flags"),
@@ -110,4 +113,33 @@ class Process(models.Model):
 
     class Meta:
         db_table = "flaggate_django_process"
+        default_permissions = ()
+
+
+class Lease(models.Model):
+    """Which process ticks. One row."""
+
+    id: models.IntegerField[int, int] = models.IntegerField(primary_key=True)
+    holder: models.CharField[str, str] = models.CharField(max_length=32)
+    who: models.TextField[str, str] = models.TextField()
+    renewed_at: models.FloatField[float, float] = models.FloatField()  # Unix time
+    seconds: models.FloatField[float, float] = models.FloatField()
+
+    objects = models.Manager["Lease"]()
+
+    class Meta:
+        db_table = "flaggate_django_lease"
+        default_permissions = ()
+
+
+class Progress(models.Model):
+    """What the lease's holder keeps of a rollout beside its row."""
+
+    name: models.CharField[str, str] = models.CharField(max_length=200, primary_key=True)
+    document: models.TextField[str, str] = models.TextField()  # JSON
+
+    objects = models.Manager["Progress"]()
+
+    class Meta:
+        db_table = "flaggate_django_progress"
         default_permissions = ()

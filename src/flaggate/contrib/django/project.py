@@ -65,7 +65,7 @@ def forget() -> None:
 
 def _site() -> Site:
     config = _config()
-    check_names(config, [*_WORDS, "store", "definitions", "context"])
+    check_names(config, [*_WORDS, "store", "definitions", "notify", "context"])
     given, keys = settings_from(config, dict.fromkeys(_WORDS), own_keys=_own_keys(), called=_OWN_KEYS)
     more = _function(config.get("FLAGGATE_CONTEXT"))
     with renamed({**keys, "context": "FLAGGATE_CONTEXT"}):

@@ -11,39 +11,36 @@ Until then `revision` is the committed one, so that no gate serves what may vani
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
-from django.db import DEFAULT_DB_ALIAS, Error, connections, transaction
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.db.models import BooleanField, ExpressionWrapper, F, Q
 from django.utils.connection import ConnectionDoesNotExist
 
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.connection import Connections, hurried, hurry_transaction
-from flaggate.errors import BusyError, ConflictError, StoreError
+from flaggate.contrib.django.failures import store_errors
+from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.process import watched
-from flaggate.stores.base import Changes, Count, Kind, Report, Row, Write, added
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Write, added
+from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, histogram_of, loads, row_of
 
-__all__ = ["DjangoStore", "row_of"]
+__all__ = ["DjangoStore"]
 
 _ROWS: Final = "rows"
 _COUNTS: Final = "counts"
+_LEASE: Final = "lease"
 _FORGET_SECONDS: Final = 7 * 86_400  # a process that reported nothing for so long repeats no report
-
-# What the drivers say: the names of sqlite3, the SQLSTATE of psycopg, the numbers of MySQL and MariaDB.
-_BUSY: Final = frozenset({"SQLITE_BUSY", "SQLITE_LOCKED", "40001", "40P01", "55P03", 1205, 1213, 3572})
-_NOT_MIGRATED: Final = frozenset({"42P01", "42703", 1146, 1054})
 
 
 class DjangoStore:
@@ -53,6 +50,7 @@ class DjangoStore:
 
     Args:
         alias: Of the database. A DATABASE_ROUTERS that keeps apps apart has to let the app `flaggate` migrate there.
+        clock: Unix time, for the lease.
 
     Raises:
         StoreError: DATABASES has no such alias, or its driver is missing.
@@ -60,12 +58,13 @@ class DjangoStore:
 
     poll_seconds = 2.0
 
-    def __init__(self, alias: str = DEFAULT_DB_ALIAS) -> None:
+    def __init__(self, alias: str = DEFAULT_DB_ALIAS, *, clock: Callable[[], float] = time.time) -> None:
         self.url = f"django:{alias}"
         self.alias = alias
         self.identity = ""
+        self._clock = clock
         self._connections = Connections(alias)
-        self._counting = threading.Lock()
+        self._in_turn = threading.Lock()
         self.directory: str | None = self._found_directory()
 
     def _found_directory(self) -> str | None:
@@ -92,7 +91,7 @@ class DjangoStore:
             revision = self._look(uncommitted)
             found = self._of(tables.Row).filter(revision__gt=since)
             written = list(found.values_list("revision", "kind", "name", "version", "document"))
-            rows = tuple(_row(*columns) for _, *columns in written)
+            rows = tuple(row_of(*columns) for _, *columns in written)
             if uncommitted is not None:
                 # For Control, which goes on from what it wrote. A gate that looks now has nothing yet, or is behind:
                 # it will read everything anew, for this is another store's.
@@ -106,7 +105,7 @@ class DjangoStore:
         with self._reading():
             found = self._of(tables.Row).filter(kind=kind, name=name).values_list("name", "version", "document").first()
             # MySQL compares without regard to case.
-            return None if found is None or found[2] is None or found[0] != name else _row(kind, *found)
+            return None if found is None or found[2] is None or found[0] != name else row_of(kind, *found)
 
     def _look(self, uncommitted: _Uncommitted | None) -> int:
         """The committed revision; and whose it is."""
@@ -114,15 +113,20 @@ class DjangoStore:
         self.identity, revision = next(iter(found), ("", 0))
         return revision if uncommitted is None else uncommitted.before
 
-    def commit(self, writes: Sequence[Write], events: Sequence[Event]) -> int:
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         with self._errors(), self._connections.used() as connection:
             within = _is_within(connection)
+            if within and holder is not None:
+                raise self._busy("what only the lease's holder writes")
             if not within:
-                self._make(_ROWS)
+                self._make(_ROWS, _COUNTS, _LEASE)
             with self._transaction(connection):
                 self.identity, revision = self._claim(_ROWS)
+                if holder is not None:
+                    self._claim(_LEASE)
+                    self._check_lease(holder)
                 self._write(writes, revision)
-                self._of(tables.Event).bulk_create([_event_columns(event) for event in events])
+                self._of(tables.Event).bulk_create([tables.Event(**event_columns(event)) for event in events])
             if within:
                 told = self._uncommitted(connection) or _Uncommitted(self.alias, revision - 1)
                 transaction.on_commit(told, using=self.alias, robust=True)
@@ -137,11 +141,14 @@ class DjangoStore:
         found: tuple[str, int] = ledger.values_list("identity", "revision").get()
         return found
 
-    def _make(self, name: str) -> None:
-        """Make the ledger's row. Before the transaction where there is none of the app: of workers that write a new store
-        at once MySQL would refuse all but one. Not in the migration: tests and `manage.py flush` empty every table.
+    def _make(self, *names: str) -> None:
+        """Make rows of the ledger. Before the transaction where there is none of the app: of workers that write a new
+        store at once MySQL would refuse all but one. Not in the migration: tests and `manage.py flush` empty every table.
         """
-        self._of(tables.Ledger).get_or_create(name=name, defaults={"identity": uuid4().hex, "revision": 0})
+        ledger = self._of(tables.Ledger)
+        known = ledger.filter(name__in=names).values_list("name", flat=True)
+        for name in set(names).difference(known):
+            ledger.get_or_create(name=name, defaults={"identity": uuid4().hex, "revision": 0})
 
     def _write(self, writes: Sequence[Write], revision: int) -> None:
         rows = self._of(tables.Row)
@@ -157,7 +164,7 @@ class DjangoStore:
             if (found := version if is_there else 0) != write.expected:
                 raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=found)
             key = {"kind": write.kind, "name": write.name}
-            values = {"version": version + 1, "revision": revision, "document": _dumps(write.document)}
+            values = {"version": version + 1, "revision": revision, "document": dumps(write.document)}
             if version:
                 rows.filter(**key).update(**values)
             else:
@@ -166,8 +173,10 @@ class DjangoStore:
             if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
                 anew.add(write.name)
         if anew:
-            self._claim(_COUNTS)  # or of two who wait for each other's counts the database would refuse one
+            for ledger in (_COUNTS, _LEASE):  # or of two who wait for each other the database would refuse one
+                self._claim(ledger)
             self._of(tables.Count).filter(flag__in=anew).delete()
+            self._of(tables.Progress).filter(name__in=anew).delete()
 
     # --- events -----------------------------------------------------------------------------
 
@@ -176,21 +185,14 @@ class DjangoStore:
         if name is not None:
             query = query.filter(name=name)
         with self._reading():
-            return [_event(row) for row in reversed(query[:limit])]
+            return [event_of(row) for row in reversed(query[:limit])]
 
     # --- counts -----------------------------------------------------------------------------
 
     def add_counts(self, report: Report) -> None:
-        # The threads of a process come in turn: SQLite lets those who wait for each other starve.
-        with self._counting, self._errors(), self._connections.used() as connection:
-            if _is_within(connection):  # its rollback would take the counts along, and nobody would repeat them
-                raise BusyError(self.url, "counts wait for the end of the app's transaction")
-            self._make(_COUNTS)
-            with hurried(connection), self._transaction(connection):
-                hurry_transaction(connection)
-                self._claim(_COUNTS)
-                if self._is_new(report):
-                    self._add(report.counts)
+        with self._beside(_COUNTS, "counts"):
+            if self._is_new(report):
+                self._add(report.counts)
 
     def _is_new(self, report: Report) -> bool:
         """Whether the report was not added yet; it is taken for added from now on."""
@@ -221,7 +223,7 @@ class DjangoStore:
                 changed[key] = row
             row.requests += count.requests
             row.errors += count.errors
-            row.histogram = _dumps(added(_histogram(row.histogram), count.histogram))
+            row.histogram = dumps(added(histogram_of(row.histogram), count.histogram))
         rows.bulk_create(new.values())
         rows.bulk_update(changed.values(), ["requests", "errors", "histogram"])
 
@@ -231,10 +233,53 @@ class DjangoStore:
             query = query.filter(flag=flag)
         with self._reading():
             found = [
-                Count(row.flag, row.attempt, row.stage, row.arm, row.requests, row.errors, json.loads(row.histogram))
+                Count(row.flag, row.attempt, row.stage, row.arm, row.requests, row.errors, loads(row.histogram))
                 for row in query
             ]
         return sorted(found, key=_key)  # not ORDER BY: a database's collation may pass over hyphens
+
+    # --- the lease and what its holder keeps ------------------------------------------------
+
+    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
+        with self._beside(_LEASE, "the lease"):
+            held = self._held(self._of(tables.Lease).select_for_update())
+            if held is not None and held.holder != holder:
+                return False
+            leases = self._of(tables.Lease)
+            leases.all().delete()
+            leases.create(id=1, holder=holder, who=who, renewed_at=self._clock(), seconds=seconds)
+            return True
+
+    def lease(self) -> Lease | None:
+        with self._reading():
+            return self._held(self._of(tables.Lease))
+
+    def _held(self, leases: Any) -> Lease | None:
+        found = leases.values_list("holder", "who", "renewed_at", "seconds").first()
+        lease = None if found is None else Lease(*found)
+        return lease if lease is not None and lease.is_held(self._clock()) else None
+
+    def release_lease(self, holder: str) -> None:
+        with self._beside(_LEASE, "the lease"):
+            self._of(tables.Lease).filter(holder=holder).delete()
+
+    def _check_lease(self, holder: str) -> None:
+        # Locked for what is read, as in _write: the transaction may have waited for whoever took it.
+        held = self._held(self._of(tables.Lease).select_for_update())
+        if held is None or held.holder != holder:
+            raise LeaseError(self.url)
+
+    def progress(self) -> dict[str, Mapping[str, Any]]:
+        with self._reading():
+            return documents_of(self._of(tables.Progress).values_list("name", "document"))
+
+    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
+        kept = {name: dumps(document) for name, document in documents.items() if document is not None}
+        with self._beside(_LEASE, "the progress"):
+            self._check_lease(holder)
+            rows = self._of(tables.Progress)
+            rows.filter(name__in=list(documents)).delete()
+            rows.bulk_create([tables.Progress(name=name, document=text) for name, text in kept.items()])
 
     # --- processes --------------------------------------------------------------------------
 
@@ -244,7 +289,7 @@ class DjangoStore:
     def after_fork(self, *, in_child: bool) -> None:
         self._connections.after_fork(in_child=in_child)
         if in_child:
-            self._counting = threading.Lock()
+            self._in_turn = threading.Lock()
 
     def close(self) -> None:
         with self._errors():
@@ -272,6 +317,24 @@ class DjangoStore:
         with transaction.atomic(using=self.alias):
             yield
 
+    @contextmanager
+    def _beside(self, ledger: str, what: str) -> Iterator[None]:
+        """A short transaction of its own, for what is handed over again when it is refused: it never joins the app's,
+        whose rollback would take it along, and waits for another writer only shortly.
+        """
+        # The threads of a process come in turn: SQLite lets those who wait for each other starve.
+        with self._in_turn, self._errors(), self._connections.used() as connection:
+            if _is_within(connection):
+                raise self._busy(what)
+            self._make(ledger)
+            with hurried(connection), self._transaction(connection):
+                hurry_transaction(connection)
+                self._claim(ledger)
+                yield
+
+    def _busy(self, what: str) -> BusyError:
+        return BusyError(self.url, f"{what}: not before the end of the app's transaction")
+
     def _uncommitted(self, connection: Any) -> _Uncommitted | None:
         """What the app's transaction wrote and has not rolled back: Django forgets what is to be called, then."""
         if not _is_within(connection):
@@ -279,24 +342,8 @@ class DjangoStore:
         told = (function for _, function, *_ in connection.run_on_commit)
         return next((one for one in told if isinstance(one, _Uncommitted) and one.alias == self.alias), None)
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except SynchronousOnlyOperation as error:
-            raise StoreError(
-                self.url, "it was asked on an event loop, where Django's ORM does not work; ask in sync_to_async"
-            ) from error
-        except (Error, ValueError) as error:  # ValueError: no UTF-8, no JSON, a NUL
-            cause = error.__cause__ or error
-            kind = BusyError if _codes(cause) & _BUSY else StoreError
-            raise kind(self.url, f"the database did not do it: {_first_line(error)}{self._hint(cause)}") from error
-
-    def _hint(self, cause: BaseException) -> str:
-        if not _codes(cause) & _NOT_MIGRATED and not str(cause).startswith(("no such table", "no such column")):
-            return ""
-        where = "" if self.alias == DEFAULT_DB_ALIAS else f" --database {self.alias}"
-        return f"; manage.py migrate flaggate{where} makes its tables"
+    def _errors(self) -> AbstractContextManager[None]:
+        return store_errors(self.url, self.alias)
 
 
 @dataclass(frozen=True)
@@ -320,69 +367,5 @@ def _is_within(connection: Any) -> bool:
     return not (connection.atomic_blocks and connection.atomic_blocks[-1]._from_testcase)
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]  # PostgreSQL adds the statement
-
-
-def _codes(cause: BaseException) -> set[Any]:
-    name = getattr(cause, "sqlite_errorname", "").split("_")
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    return {"_".join(name[:2]), state, *cause.args[:1]}
-
-
 def _key(count: Any) -> Any:
     return count.flag, count.attempt, count.stage, count.arm
-
-
-def _histogram(text: str) -> dict[str, int]:
-    try:
-        return {str(edge): int(number) for edge, number in json.loads(text).items()}
-    except (ValueError, AttributeError, TypeError):  # whatever somebody wrote there: the counts go on without
-        return {}
-
-
-def _dumps(document: Mapping[str, Any] | None) -> Any:
-    # In ASCII: a MySQL database may know three bytes a character only.
-    return None if document is None else json.dumps(document, separators=(",", ":"))
-
-
-def _loads(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
-def _row(kind: Kind, name: str, version: int, document: str | None) -> Row:
-    return Row(kind, name, version, _loads(document))
-
-
-def row_of(row: tables.Row) -> Row:
-    """A row of the table as the store's."""
-    return _row(row.kind, row.name, row.version, row.document)  # type: ignore[arg-type]  # the kinds are those written
-
-
-def _event_columns(event: Event) -> tables.Event:
-    return tables.Event(
-        kind=event.kind,
-        name=event.name,
-        verb=event.verb,
-        actor=event.actor,
-        at=event.at.isoformat(),
-        reason=event.reason,
-        before=_dumps(event.before),
-        after=_dumps(event.after),
-        evidence=_dumps(event.evidence),
-    )
-
-
-def _event(row: tables.Event) -> Event:
-    return Event(
-        row.name,
-        row.verb,
-        row.actor,
-        datetime.fromisoformat(row.at),
-        row.reason,
-        _loads(row.before),
-        _loads(row.after),
-        _loads(row.evidence),
-        row.kind,
-        row.id,
-    )

@@ -15,9 +15,21 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.runtime.gate import Gate
+from flaggate.stores.record import read_flag
 from tests.runtime.scenes import FLAGS
 
 LIST = "/admin/flaggate/row/"
+TAKES_OUT = {Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF, Verb.KILL}
+ASKED = """
+[flags.asked]
+description = "A rollout that somebody has to approve"
+owner = "owner@example.com"
+stages = [
+    { name = "some", share = 50, approval = true },
+    { name = "everyone" },
+]
+guards = [{ metric = "errors", limit = "1%" }]
+"""
 
 
 @pytest.fixture
@@ -31,8 +43,8 @@ def gate(store: DjangoStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate.close()
 
 
-def _client(*rights: str) -> Client:
-    user = User.objects.create_user("ada", is_staff=True)
+def _client(*rights: str, name: str = "ada") -> Client:
+    user = User.objects.create_user(name, is_staff=True)
     user.user_permissions.set(Permission.objects.filter(content_type__app_label="flaggate", codename__in=rights))
     client = Client()
     client.force_login(user)
@@ -108,32 +120,58 @@ def test_who_may_kill_kills_in_one_step_and_cannot_undo_it(gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("right", "verbs"),
     [
-        ("advance", {Verb.ON, Verb.OFF, Verb.KILL}),
-        ("roll_back", {Verb.OFF, Verb.KILL}),
+        ("advance", set(Verb) - {Verb.APPROVE, Verb.UNKILL}),
+        ("approve", {Verb.APPROVE}),
+        ("roll_back", TAKES_OUT),
         ("kill", {Verb.KILL}),
         ("unkill", {Verb.KILL, Verb.UNKILL}),
     ],
 )
 def test_less_exposure_needs_fewer_rights(gate: Gate, right: str, verbs: set[Verb]) -> None:
+    """What is allowed may still be refused for where the flag stands; then the page says so."""
     client = _client(right)
-    may = {
-        verb
-        for verb in (Verb.ON, Verb.OFF, Verb.KILL, Verb.UNKILL)
-        if _act(client, "banner", verb, reason="to see").status_code == 200
-    }
+    may = {verb for verb in Verb if _act(client, "banner", verb, reason="to see").status_code == 200}
     assert may == verbs
+
+
+def test_who_may_approve_approves_and_moves_nothing(gate: Gate) -> None:
+    """A button where a stage waits for it; who may advance only has none."""
+    owner = "owner@example.com"
+    control = Control(gate.store)
+    control.apply(parse(ASKED), actor=owner)
+    client, other = _client("approve"), _client("advance", name="grace")
+    assert 'value="approve"' not in _text(client, _page("asked"))
+    control.act(Verb.OWNER_ACCEPT, "asked", actor=owner)
+    control.act(Verb.START, "asked", actor=owner)
+    assert 'value="approve"' in _text(client, _page("asked"))
+    assert 'value="approve"' not in _text(other, _page("asked"))
+    assert _act(other, "asked", Verb.APPROVE).status_code == 403
+    assert "Approve of asked: done" in _act(client, "asked", Verb.APPROVE).content.decode()
+    (event,) = gate.store.history("asked")[-1:]
+    assert (event.verb, event.actor) == ("approve", "ada")
+    rollout = read_flag(gate.store, "asked").rollout
+    assert (rollout.stage, rollout.is_approved) == (1, True)
+    assert 'name="verb"' not in _text(client, _page("asked"))
 
 
 def test_an_act_that_is_refused_says_why(gate: Gate) -> None:
     """Illegal now, without its reason, or overtaken since the page was made."""
     client = _client("advance", "unkill")
     assert "nobody answers for it" in _act(client, "half", Verb.START).content.decode()
-    assert _act(client, "half", Verb.OWNER_SET).status_code == 403
     response = client.post(_page("banner", "act"), {"verb": "on", "version": 7}, follow=True)
     assert "was changed meanwhile" in response.content.decode()
     for words in ({"verb": "explode", "version": 1}, {"verb": "on"}, {"verb": "on", "version": "x"}):
         assert client.post(_page("banner", "act"), words).status_code == 404
     assert len(gate.store.history("banner")) == 1
+
+
+def test_an_owner_is_not_named_here(gate: Gate) -> None:
+    """It takes a name, for which the page has no field: there is no button, and the act names nobody."""
+    client = _client("advance")
+    assert 'value="owner accept"' in _text(client, _page("half"))
+    assert 'value="owner set"' not in _text(client, _page("half"))
+    assert "nothing was written" in _act(client, "half", Verb.OWNER_SET).content.decode()
+    assert len(gate.store.history("half")) == 1
 
 
 def test_a_flag_that_cannot_be_read_hides_no_other_and_can_be_killed(gate: Gate) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from flaggate.contrib.django.store import DjangoStore
 from flaggate.testing import StoreContract
 
 
-@pytest.mark.usefixtures("tables")
 class TestDjangoStore(StoreContract):
-    pass
+    @pytest.fixture
+    def store(self, store: DjangoStore) -> Iterator[DjangoStore]:
+        """Empty, and by the clock of the test."""
+        store = DjangoStore(store.alias, clock=self.clock)
+        yield store
+        store.close()

@@ -1,0 +1,45 @@
+"""Who looks at the rollouts, in words and for programs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from flaggate.cli.options import program
+from flaggate.cli.render import local_time
+from flaggate.rollout.progress import LEASE_TICKS
+from flaggate.stores.base import Lease
+
+__all__ = ["lease_to_json", "lease_words", "looks_words"]
+
+
+def lease_words(lease: Lease) -> str:
+    """web-1:4711 holds the lease and looks every 5 s."""
+    return f"{lease.who} holds the lease and looks every {_every(lease):g} s"
+
+
+def looks_words(lease: Lease | None, looked_at: datetime | None) -> str:
+    """Who looks, and when it did last.
+
+    Args:
+        looked_at: When somebody looked last, for where nobody holds the lease; None = not known.
+    """
+    if lease is not None:
+        return f"{lease_words(lease)}, last at {local_time(_renewed(lease))}"
+    last = "" if looked_at is None else f" (last at {local_time(looked_at)})"
+    return f"nobody looks now{last}: no process of the app is there, and no {program()} run"
+
+
+def lease_to_json(lease: Lease | None) -> dict[str, Any] | None:
+    """In JSON's types; None = nobody holds it."""
+    if lease is None:
+        return None
+    return {"who": lease.who, "every_seconds": _every(lease), "looked_at": _renewed(lease).isoformat()}
+
+
+def _every(lease: Lease) -> float:
+    return round(lease.seconds / LEASE_TICKS, 3)
+
+
+def _renewed(lease: Lease) -> datetime:
+    return datetime.fromtimestamp(lease.renewed_at, UTC)

@@ -1,0 +1,144 @@
+"""What a process does for all beside answering: hands over its counts, and looks at the rollouts if it has the lease."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Final
+
+from flaggate.errors import BusyError, FlaggateError
+from flaggate.runtime.trouble import Trouble, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from flaggate.runtime.meter import Meter
+    from flaggate.runtime.ticker import Looked, Notices, Ticker
+    from flaggate.stores.base import Row, Store
+
+__all__ = ["FLUSH_SECONDS", "LAST_FLUSH_SECONDS", "TICK_SECONDS", "Duties"]
+
+FLUSH_SECONDS: Final = 2.0
+"""How often a process hands its counts to the store; the keeper's jitter keeps forty workers apart."""
+
+TICK_SECONDS: Final = 5.0
+"""How often the process that holds the lease looks at the rollouts; the lease lasts three times as long."""
+
+LAST_FLUSH_SECONDS: Final = 5.0
+"""How long a process that ends tries to."""
+
+
+class Duties:
+    """None of them raises anything: what went wrong is in `problem`, and the next round comes.
+
+    Args:
+        store: The gate's.
+        meter: What was counted.
+        trouble: Where it is said.
+        notify: The file of an Apprise configuration, or None.
+        tick_seconds: How often to look.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        meter: Meter,
+        trouble: Trouble,
+        *,
+        notify: str | os.PathLike[str] | None,
+        tick_seconds: float,
+    ) -> None:
+        self._store = store
+        self._meter = meter
+        self._trouble = trouble
+        self._notify = notify
+        self._tick_seconds = tick_seconds
+        self._flushed_at = self._ticked_at = monotonic()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._unflushed: str | None = None
+        self._unticked: str | None = None
+        self.ticker: Ticker | None = None
+        """Once it has looked for the first time."""
+        self._making = threading.Lock()
+
+    @property
+    def problem(self) -> str | None:
+        """Why counts wait, or nobody looks; None = neither."""
+        return self._unflushed or self._unticked
+
+    def is_time_to_flush(self) -> bool:
+        """Whether the counts are due."""
+        return monotonic() - self._flushed_at >= FLUSH_SECONDS
+
+    def is_time_to_tick(self) -> bool:
+        """Whether a look is due."""
+        return monotonic() - self._ticked_at >= self._tick_seconds
+
+    def flush(self, *, is_last: bool = False) -> None:
+        """Hand this process's counts to the store now. What it did not take is tried again, the last time at once,
+        for as long as another writer keeps it busy, but not for more than five seconds."""
+        self._flushed_at = monotonic()
+        try:
+            self._meter.flush(self._store, wait_seconds=LAST_FLUSH_SECONDS if is_last else 0.0)
+            self._unflushed = None
+        except Exception as error:  # supervised: the counts are kept, and the next round comes
+            self._unflushed = f"counts wait to be written: {error}"
+            self._trouble.say_once(self._unflushed)
+
+    def tick(self, rows: Iterable[Row]) -> list[Looked] | None:
+        """Look at every rollout now, if this process holds the lease or can have it.
+
+        Returns:
+            What came of each look; None if another process has the lease, or the store does not answer.
+        """
+        self._ticked_at = monotonic()
+        looked, self._unticked = None, None
+        try:
+            looked = self._made_ticker().tick(rows)
+        except BusyError as error:  # somebody writes: the next round looks
+            self._ticked_at -= self._tick_seconds
+            self._unticked = f"no look at the rollouts: {error}"
+        except Exception as error:  # supervised: nothing is half done, and the next look comes
+            self._unticked = f"no look at the rollouts: {error}"
+            self._trouble.say_once(self._unticked)
+        return looked
+
+    def end(self) -> None:
+        """This process looks no more, and counts no more."""
+        self.flush(is_last=True)
+        if self.ticker is not None:
+            with suppress(FlaggateError):  # whoever looks next tells them again
+                self.ticker.tell(LAST_FLUSH_SECONDS)
+            with suppress(FlaggateError):  # the lease ends by itself
+                self.ticker.release()
+
+    def _made_ticker(self) -> Ticker:
+        from flaggate.runtime.ticker import Ticker  # with all that moves rollouts: not for those who only ask
+
+        with self._making:  # the keeper and a caller of `Gate.tick` may both come for it
+            if self.ticker is None:
+                self.ticker = Ticker(self._store, notices=self._notices(), every_seconds=self._tick_seconds)
+        return self.ticker
+
+    def _notices(self) -> Notices | None:
+        if self._notify is None:
+            return None
+        from flaggate.runtime.notices import Notifier  # for those who tell
+
+        return Notifier(self._notify, say)
+
+    def before_fork(self) -> None:
+        """In the parent, just before a fork."""
+        if self.ticker is not None:
+            self.ticker.before_fork()
+
+    def after_fork(self, *, in_child: bool) -> None:
+        """On either side. The lease is the parent's."""
+        if in_child:
+            self._begin()
+        elif self.ticker is not None:
+            self.ticker.after_fork()
