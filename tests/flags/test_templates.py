@@ -106,6 +106,12 @@ def test_what_is_wrong_in_one_that_nobody_uses_is_said_all_the_same() -> None:
         parse(STANDARD.replace("share = 10", "share = 101"))
 
 
+def test_a_stage_without_a_name_is_said_once() -> None:
+    with pytest.raises(DocumentError) as refused:
+        flags('template = "standard"\nstages = [{ soak = "1h" }, { name = "tenth", share = 20 }]')
+    assert [mistake.path for mistake in refused.value.mistakes] == ["flags.a.stages[0]"]
+
+
 def test_a_segment_that_a_template_asks_is_looked_for() -> None:
     asking = STANDARD.replace("staff = true", 'segment = "pilots"')
     with pytest.raises(DocumentError, match=r"templates\.standard\.stages\.internal\.audience\.segment: there is no"):

@@ -15,7 +15,7 @@ from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.moving import MovingMachine
 
-EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "300"))
+EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "340"))
 STEPS: Final = 50
 
 
@@ -40,4 +40,4 @@ TestInMemory.settings = settings(
     deadline=None, max_examples=EXAMPLES, stateful_step_count=STEPS, suppress_health_check=list(HealthCheck)
 )
 TestOnSqlite = OnSqlite.TestCase
-TestOnSqlite.settings = settings(TestInMemory.settings, max_examples=EXAMPLES // 5)
+TestOnSqlite.settings = settings(TestInMemory.settings, max_examples=EXAMPLES // 8)
