@@ -21,6 +21,7 @@ check: $(VENV)/dev
 bench: $(VENV)/test
 	$(BIN) benchmarks/decide.py
 	$(BIN) benchmarks/middleware.py
+	$(BIN) benchmarks/frameworks.py
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 

@@ -26,6 +26,7 @@ from flaggate import Gate
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
+from flaggate.stores.base import Store
 from flaggate.stores.memory import MemoryStore
 from flaggate.web import asgi, wsgi
 from flaggate.web.geo import Geo
@@ -124,14 +125,20 @@ def added(call: Callable[[Any], None], app: Any, bare: Any, *, with_names: list[
     return statistics.median(a for a, _ in pairs), statistics.median(a - b for a, b in pairs)
 
 
-def running_gate() -> Gate:
-    control = Control(MemoryStore())
+def run_plan(store: Store) -> None:
+    """The seed plan, at 10 % of everyone."""
+    control = Control(store)
     control.apply(parse(PLAN + SWITCH), actor="bench")
     verbs = [Verb.START, Verb.ADVANCE, Verb.ADVANCE, Verb.ADVANCE]
     for verb in verbs:
         control.act(verb, "new-invoicing", actor="release-owner@example.com", reason="bench")
     control.act(Verb.ON, "banner", actor="bench")
-    gate = Gate.open(control.store, background=False)
+
+
+def running_gate() -> Gate:
+    store = MemoryStore()
+    run_plan(store)
+    gate = Gate.open(store, background=False)
     gate.refresh()
     return gate
 
