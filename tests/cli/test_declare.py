@@ -85,6 +85,25 @@ def test_apply_shows_the_difference(terminal: Terminal, write: Callable[[str], s
     assert terminal.json("status", "dark-mode")["dark-mode"]["description"] == "Dark"
 
 
+def test_apply_says_what_an_edit_undoes(applied: Terminal, write: Callable[[str], str]) -> None:
+    applied("start", "new-invoicing")
+    plan = SEED.read_text(encoding="utf-8")
+    words = "the stage that it is in begins anew: soak, evidence, watch and approval no longer count"
+    assert words in applied("apply", write(plan.replace('limit = "1%"', 'limit = "2%"')), "--dry-run")
+    assert words not in applied("apply", write(plan.replace("share = 10 ", "share = 9 ")), "--dry-run")
+    for _ in range(3):
+        applied("advance", "new-invoicing", "--reason", "go")
+    applied("approve", "new-invoicing", "--as", "deputy@example.com")
+    harder = plan.replace('name = "everyone"', 'name = "everyone"\naudience = { country = "GB" }')
+    assert "its approval no longer counts: the next stage is another one" in applied("apply", write(harder))
+
+
+def test_nobody_is_called_what_acts_by_itself(terminal: Terminal, write: Callable[[str], str]) -> None:
+    for line in ('owner = "flaggate"', 'owner = "o"\ndeputies = ["ada", "flaggate"]'):
+        terminal("check", write(f'[flags.s]\ndescription = "x"\n{line}\n'), code=2)
+        assert '"flaggate" is who acts where the clock or a guard does' in terminal.err
+
+
 def test_apply_prunes_only_when_told(terminal: Terminal, write: Callable[[str], str]) -> None:
     terminal("apply", write(SWITCH))
     other = write(SWITCH.replace("dark-mode", "light-mode"))

@@ -30,6 +30,7 @@ def test_the_whole_plan(applied: Terminal) -> None:
     assert "has it now: everyone, never account acme-de\n" in applied.out
     applied("complete", "new-invoicing", "--reason", "quiet")
     assert applied.json("status")["new-invoicing"]["status"] == "completed"
+    assert applied.json("history")[-1]["evidence"] == {"passed_over": ["watch 0 s of 48 h"]}
 
 
 def test_rollback_and_restart(applied: Terminal) -> None:
@@ -101,9 +102,12 @@ def test_owner(applied: Terminal) -> None:
     assert "--as says who starts it" in applied.err
     applied("owner", "accept", "new-invoicing")
     out = applied("owner", "set", "new-invoicing", "next@example.com", "--deputy", "d1@example.com", "--deputy", "d2")
-    assert f"next@example.com has to accept: flaggate owner accept new-invoicing; {OWNER} answers until then" in out
+    assert (
+        f"next@example.com or a deputy has to accept: flaggate owner accept new-invoicing; until then {OWNER} answers"
+        in out
+    )
     assert applied.json("status")["new-invoicing"]["deputies"] == ["d1@example.com", "d2"]
-    assert "nobody answers until then" in applied("owner", "away", "new-invoicing")
+    assert "until then nobody answers" in applied("owner", "away", "new-invoicing")
     applied("owner", "accept", "new-invoicing", code=1)
     assert "neither the owner (next@example.com) nor a deputy" in applied.err
 

@@ -30,10 +30,8 @@ def test_definitions_that_are_wrong_make_no_store(terminal: Terminal, write: Cal
     assert not Path("flags.db").exists()
 
 
-@pytest.mark.parametrize("command", ["run", "tick"])
-def test_a_config_of_notices_that_cannot_be_read(
-    applied: Terminal, command: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_config_of_notices_that_cannot_be_read(applied: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "run"
     applied(command, "--notify", "apprize.yml", code=2)
     assert "'--notify'" in applied.err
     assert "apprize.yml; allowed: the file of an Apprise configuration" in applied.err

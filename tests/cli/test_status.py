@@ -62,7 +62,7 @@ def look(store: Store) -> Look:
     def looked(name: str, *, observed: float = 0.0, ago: float = 1.0, **kept: Any) -> None:
         assert store.take_lease("somebody", "web-1:4711", 15)
         moment = datetime.now(UTC) - timedelta(seconds=ago)
-        progress = progress_of(read_flag(store, name).rollout).looked(moment, is_observed=False).to_json()
+        progress = progress_of(read_flag(store, name).rollout).looked(moment, since=moment, is_observed=False).to_json()
         store.save_progress({name: progress | {"observed_seconds": observed} | kept}, holder="somebody")
 
     return looked

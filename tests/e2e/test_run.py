@@ -74,7 +74,7 @@ class Process:
     @property
     def name(self) -> str:
         """As the lease has it."""
-        return f"{os.uname().nodename}:{self.process.pid}"
+        return f"{os.uname().nodename}:{self.process.pid} (tells nobody)"
 
     def words(self) -> str:
         """What it has said so far."""

@@ -165,6 +165,8 @@ def test_nothing_holds_what_is_killed_or_has_lost_its_stage() -> None:
         ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 3, 27, 17, 0, tzinfo=UTC), "Mon 30 Mar 09:00 BST"),
         ("Mon-Fri 09:00-16:00 Europe/London", datetime(2026, 10, 23, 17, 0, tzinfo=UTC), "Mon 26 Oct 09:00 GMT"),
         ("Sun 01:30-04:00 Europe/London", datetime(2026, 3, 28, 12, 0, tzinfo=UTC), "Sun 29 Mar 02:30 BST"),
+        # hours that lie in it whole are not there that day
+        ("Sun 01:00-02:00 Europe/London", datetime(2026, 3, 28, 12, 0, tzinfo=UTC), "Sun 05 Apr 01:00 BST"),
         ("Mon 08:00-10:00 Pacific/Auckland", datetime(2026, 3, 1, 12, 0, tzinfo=UTC), "Mon 02 Mar 08:00 NZDT"),
     ],
 )

@@ -62,7 +62,7 @@ def wanted(verb: Verb, before: Rollout) -> Rollout | str | None:
         case Verb.UNKILL if not before.killed:
             return None
         case Verb.UNKILL if before.status in LIVE:
-            return replace(before, killed=False, attempt=before.attempt + 1, since=NOW)
+            return replace(before, killed=False, attempt=before.attempt + 1, since=NOW, asked_by=OWNER)
         case Verb.UNKILL:
             return replace(before, killed=False)
         case Verb.OWNER_ACCEPT:
@@ -270,11 +270,11 @@ def test_an_approval_is_of_one_attempt_stage_and_revision() -> None:
     assert done is not None
     approved = done[0]
     assert approved.approval == Approval(OTHER, 3, 3, 1)
-    assert approved.is_approved
+    assert approved.is_approved(BY_ANOTHER.stages[2])
     assert move(PLAN, approved, act(Verb.APPROVE, DEPUTY)) is None, "it is already"
     assert Verb.APPROVE not in legal_verbs(PLAN, approved)
     for other in ({"attempt": 4}, {"stage": 2}, {"revision": 2}):
-        assert not replace(approved, **other).is_approved  # type: ignore[arg-type]  # numbers by name
+        assert not replace(approved, **other).is_approved(BY_ANOTHER.stages[2])  # type: ignore[arg-type]  # numbers by name
 
 
 def test_where_no_approval_is_asked_none_is_given() -> None:
@@ -307,6 +307,27 @@ def test_who_asked_is_who_had_people_let_in_last() -> None:
     resumed = move(PLAN, paused[0], act(Verb.RESUME, DEPUTY))
     assert resumed is not None
     assert resumed[0].asked_by == DEPUTY
+    back = move(PLAN, replace(resumed[0], killed=True), act(Verb.UNKILL, OTHER))
+    assert back is not None
+    assert back[0].asked_by == OTHER, "an unkill lets them in again"
+
+
+def test_an_approval_does_not_count_once_who_gave_it_asks() -> None:
+    stage = BY_ANOTHER.stages[2]
+    approved = move(BY_ANOTHER, replace(HELD, asked_by=OWNER), act(Verb.APPROVE, DEPUTY))
+    assert approved is not None
+    assert approved[0].is_approved(stage)
+    asks = replace(approved[0], asked_by=DEPUTY)
+    assert not asks.is_approved(stage)
+    assert asks.is_approved(replace(stage, approval="any"))
+    assert move(BY_ANOTHER, asks, act(Verb.APPROVE, OWNER))
+
+
+def test_during_the_watch_nobody_else_hands_it_over() -> None:
+    watched = standing(WATCHING)
+    with pytest.raises(MoveError, match="during the watch this is for"):
+        move(PLAN, watched, replace(act(Verb.OWNER_SET, OTHER), owner=OTHER))
+    assert move(PLAN, watched, replace(act(Verb.OWNER_SET, DEPUTY), owner=OTHER))
 
 
 # --- breach and watch -------------------------------------------------------------------------
@@ -414,11 +435,22 @@ def test_deputies_are_named_alone_or_with_the_owner() -> None:
     assert move(PLAN, standing(RUNNING), act(Verb.OWNER_SET, owner=OWNER, deputies=(DEPUTY,))) is None
 
 
-@pytest.mark.parametrize(("accepted_by", "actor"), [(OWNER, OWNER), (DEPUTY, DEPUTY), (DEPUTY, OWNER)])
+@pytest.mark.parametrize(("accepted_by", "actor"), [(OWNER, OWNER), (DEPUTY, DEPUTY)])
 def test_who_answers_may_leave(accepted_by: str, actor: str) -> None:
     done = move(PLAN, standing(RUNNING, accepted_by=accepted_by), act(Verb.OWNER_AWAY, actor))
     assert done is not None
     assert done[0].accepted_by is None
+
+
+def test_an_owner_who_is_away_leaves_the_deputy_who_stands_in() -> None:
+    assert move(PLAN, standing(RUNNING, accepted_by=DEPUTY), act(Verb.OWNER_AWAY, OWNER)) is None
+
+
+def test_an_advance_may_say_where_to() -> None:
+    running = standing(RUNNING, stage=2)
+    with pytest.raises(MoveError, match="the next stage is half, not everyone"):
+        move(PLAN, running, replace(act(Verb.ADVANCE), to="everyone"))
+    assert move(PLAN, running, replace(act(Verb.ADVANCE), to="half"))
 
 
 def test_nobody_sends_the_owner_away() -> None:

@@ -16,7 +16,7 @@ from flaggate.errors import RevisionError
 from flaggate.flags.audience import Condition
 from flaggate.flags.model import Hours
 from flaggate.rollout.revision import revise
-from flaggate.rollout.state import EXPOSING, Rollout, Status
+from flaggate.rollout.state import EXPOSING, Approval, Rollout, Status
 from tests.decide.worlds import KEYS, contexts, flags, keyless_audiences, running, shares
 from tests.rollout.plans import BEFORE, DEPUTY, GUARD, NOW, OTHER, OWNER, PLAN, STAFF, SWITCH, standing
 
@@ -281,6 +281,15 @@ def test_i5_an_edit_in_progress_lets_nobody_in_but_by_deny(
             for one, where in ((flag, rollout), (edit, after))
         )
         assert has <= had
+
+
+def test_an_approval_is_of_the_stage_that_it_leads_to() -> None:
+    approved = replace(AT_TENTH, approval=Approval("ada", AT_TENTH.attempt, AT_TENTH.stage, AT_TENTH.revision))
+    wider = replace(PLAN.stages[2], share_thousandths=90_000)
+    edited_next = replace(PLAN, stages=(*PLAN.stages[:2], wider, *PLAN.stages[3:]))
+    assert revise(PLAN, edited_next, approved, NOW) == replace(approved, approval=None)
+    later = replace(PLAN, stages=(*PLAN.stages[:3], replace(PLAN.stages[3], min_sample=1)))
+    assert revise(PLAN, later, approved, NOW) == approved
 
 
 def test_nothing_else_of_the_rollout_changes() -> None:

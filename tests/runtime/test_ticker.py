@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -198,6 +199,34 @@ def test_one_rollout_that_cannot_be_judged_keeps_no_other_waiting(store: Store, 
     }  # fmt: skip
     assert read_flag(store, "search").rollout.stage == 2
     assert read_flag(store, "invoicing").rollout.stage == 1
+
+
+def test_one_rollout_of_which_nothing_can_be_kept_keeps_no_other_from_being_rolled_back(
+    store: Store, clock: Clock, judge: Judge
+) -> None:
+    definitions = PLAN.replace("invoicing", "aaa") + PLAN.replace("invoicing", "bbb")
+    Control(store, now=clock).apply(parse(definitions), actor=OWNER)
+    for name in ("aaa", "bbb"):
+        Control(store, now=clock).act(Verb.START, name, actor=OWNER)
+
+    def says(record: Record, _kept: Mapping[str, Any] | None, _now: datetime) -> Judgement:
+        rollout = record.rollout
+        is_odd = record.flag.name == "aaa"
+        numbers = {"rate": Decimal("0.1")} if is_odd else {}
+        answer = Answer.OK if is_odd else Answer.BREACH
+        verdicts = tuple(
+            Verdict(guard, answer, numbers) for guard in guards_judged_in(record.flag, record.flag.stages[0])
+        )
+        return Judgement(rollout.attempt, rollout.stage, rollout.revision, verdicts)
+
+    looked = tick(Ticker(store, judge=says, now=clock))
+    assert looked is not None
+    problems = {one.record.flag.name: one.problem for one in looked}
+    assert problems == {
+        "aaa": "it cannot be looked at: TypeError('Object of type Decimal is not JSON serializable')", "bbb": None,
+    }  # fmt: skip
+    assert read_flag(store, "bbb").rollout.status == "rolled_back"
+    assert read_flag(store, "aaa").rollout.status == "running"
 
 
 # --- the lease ------------------------------------------------------------------------------
@@ -394,7 +423,7 @@ def test_the_keeper_looks_and_gives_the_lease_back(tmp_path: Path) -> None:
     until(lambda: gate.has_lease, "it looks")
     held = store.lease()
     assert held is not None
-    assert held.who.endswith(f":{os.getpid()}")
+    assert held.who.endswith(f":{os.getpid()} (tells nobody)")
     until(lambda: "invoicing" in store.progress(), "it keeps what it saw")
     gate.close()
     assert store.lease() is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -95,6 +96,8 @@ def _print(applied: Applied, dry_run: bool) -> None:
         if event.before is not None and event.after is not None:
             for path, before, after in event.evidence.get("difference", ()):
                 line(f"    {path}: {_was(before)} -> {_was(after)}")
+            for words in _begins_anew(event):
+                line(f"    {words}")
             for name in event.evidence.get("touches", ()):
                 line(f"    touches flag {name}")
     for name in applied.kept:
@@ -103,6 +106,15 @@ def _print(applied: Applied, dry_run: bool) -> None:
         line("nothing to change")
     elif dry_run:
         line("dry run: nothing was changed")
+
+
+def _begins_anew(event: Event) -> Iterator[str]:
+    """What an edit of a running rollout undoes."""
+    before, after = event.before or {}, event.after or {}
+    if before.get("revision") != after.get("revision") and before.get("attempt"):
+        yield "the stage that it is in begins anew: soak, evidence, watch and approval no longer count"
+    elif before.get("approval") is not None and after.get("approval") is None:
+        yield "its approval no longer counts: the next stage is another one"
 
 
 def _sign(event: Event) -> str:

@@ -48,6 +48,8 @@ def history(
     """Show events."""
     if is_whole and limit is not None:
         raise click.UsageError("--all and --limit contradict each other; say one of them.")
+    if after is not None and limit is not None:
+        raise click.UsageError("--after is all that came after that event, --limit the newest of all; say one of them.")
     if is_lines and is_json:
         raise click.UsageError("--json prints one list, --jsonl a line for each event; say one of them.")
     most = limit or (ALL if is_whole or after is not None else _NEWEST)

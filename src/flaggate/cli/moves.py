@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from flaggate.cli.off import hint, off_here
-from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option
+from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option, text
 from flaggate.cli.render import line, print_json
 from flaggate.errors import MoveError, StoreError, UnknownFlagError
 from flaggate.rollout.state import Status, Verb
@@ -18,10 +18,11 @@ from flaggate.stores.base import Store
 
 __all__ = ["moves", "owner"]
 
+_ADVANCE: Final = "Go on to the next stage; passing over a condition needs a reason."
 _HELP: Final[dict[Verb, str]] = {
     Verb.START: "Begin a draft's rollout at its first stage.",
     Verb.APPROVE: "Say that this stage may be left, where the plan asks for it.",
-    Verb.ADVANCE: "Go on to the next stage; passing over a condition needs a reason.",
+    Verb.ADVANCE: _ADVANCE,
     Verb.STEP_BACK: "Go back one stage, and pause there.",
     Verb.PAUSE: "Stay at this stage; who has it keeps it.",
     Verb.RESUME: "Let a paused rollout go on.",
@@ -36,6 +37,7 @@ _HELP: Final[dict[Verb, str]] = {
 }
 
 
+_TAKES_OVER: Final = frozenset({Verb.START, Verb.RESTART, Verb.ADVANCE, Verb.UNKILL})
 _SAY_WHO_HAS_IT: Final = frozenset(
     {Verb.START, Verb.ADVANCE, Verb.RESTART, Verb.STEP_BACK, Verb.RESUME, Verb.UNKILL, Verb.ON}
 )
@@ -79,8 +81,11 @@ def _more(outcome: Outcome, verb: Verb, control: Control) -> list[str]:
     if verb is Verb.KILL:
         lines.append(f"off for everyone; {program()} unkill {flag.name} --reason WHY takes it back")
     if verb in {Verb.OWNER_SET, Verb.OWNER_AWAY} and rollout.accepted_by != rollout.owner:
-        answers = f"{rollout.accepted_by} answers until then" if rollout.accepted_by else "nobody answers until then"
-        lines.append(f"{rollout.owner} has to accept: {program()} owner accept {flag.name}; {answers}")
+        answers = f"until then {rollout.accepted_by} answers" if rollout.accepted_by else "until then nobody answers"
+        lines.append(f"{rollout.owner} or a deputy has to accept: {program()} owner accept {flag.name}; {answers}")
+    before = (outcome.event.before or {}).get("accepted_by") if outcome.event else None
+    if verb in _TAKES_OVER and before not in (None, rollout.accepted_by):
+        lines.append(f"{rollout.accepted_by} answers for it now, and {before} no longer")
     if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE, Verb.RESTART}:
         lines.append(
             f"that was the last stage; {rollout.accepted_by} watches. Once guards are judged, 48 observed hours end the "
@@ -97,7 +102,7 @@ def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is
     try:
         outcome = control.act(verb, flag, actor=actor, reason=reason, **more)
     except StoreError as error:
-        if verb is Verb.KILL:
+        if verb in {Verb.KILL, Verb.ROLLBACK}:
             error.add_note(hint(store, flag))
         raise
     except MoveError as error:
@@ -129,7 +134,17 @@ def _command(verb: Verb, words: str) -> click.Command:
     return command
 
 
-moves: Final = [_command(verb, words) for verb, words in _HELP.items()]
+@click.command("advance", help=_ADVANCE)
+@flag_argument
+@click.option("--to", metavar="STAGE", callback=text, help="Only if this is the next stage: nobody was faster.")
+@store_option
+@acting
+@as_json
+def _advance(flag: str, to: str | None, store: Store, actor: str, reason: str | None, is_json: bool) -> None:
+    _act(Verb.ADVANCE, flag, store, actor, reason, is_json, to=to)
+
+
+moves: Final = [_advance if verb is Verb.ADVANCE else _command(verb, words) for verb, words in _HELP.items()]
 
 
 @click.group(help="Who answers for the rollback.")

@@ -24,6 +24,7 @@ __all__ = [
     "flag_argument",
     "names",
     "notify_option",
+    "notify_option_of_cron",
     "program",
     "store_of_definitions",
     "store_option",
@@ -111,21 +112,28 @@ store_or_definitions = _store(_open_without_file)
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
 
 
-def _config(_context: click.Context, parameter: click.Parameter, given: str | None) -> Path | None:
-    if given is None:
-        return None
-    from flaggate.runtime.notify import checked_config  # for those who tell
+def _notify(*, is_read: bool) -> Callable[[_Command], _Command]:
+    def config(_context: click.Context, parameter: click.Parameter, given: str | None) -> Path | None:
+        if given is None:
+            return None
+        from flaggate.runtime.notify import checked_config  # for those who tell
 
-    try:
-        return checked_config(given)
-    except SettingError as error:
-        raise click.BadParameter(f"{error.value}; allowed: {error.allowed}", param=parameter) from error
+        try:
+            return checked_config(given, is_read=is_read)
+        except SettingError as error:
+            raise click.BadParameter(f"{error.value}; allowed: {error.allowed}", param=parameter) from error
+
+    return click.option(
+        "--notify", metavar="FILE", envvar="FLAGGATE_NOTIFY", show_envvar=True, callback=config,
+        help="Whom to tell what happens, and how: an Apprise configuration.",
+    )  # fmt: skip
 
 
-notify_option = click.option(
-    "--notify", metavar="FILE", envvar="FLAGGATE_NOTIFY", show_envvar=True, callback=_config,
-    help="Whom to tell what happens, and how: an Apprise configuration.",
-)  # fmt: skip
+notify_option = _notify(is_read=True)
+"""A file that is there."""
+
+notify_option_of_cron = _notify(is_read=False)
+"""Where it is not there nobody is told, and the rollouts are looked at all the same."""
 
 definitions_file = click.argument("file", type=click.Path(dir_okay=False))
 

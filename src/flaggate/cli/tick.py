@@ -12,7 +12,7 @@ import click
 
 from flaggate.cli.history import event_to_json
 from flaggate.cli.lease import lease_to_json, lease_words
-from flaggate.cli.options import as_json, notify_option, store_option
+from flaggate.cli.options import as_json, notify_option_of_cron, store_option
 from flaggate.cli.render import line, print_json
 from flaggate.cli.waits import Wait, as_running, wait_to_json, waits_after
 from flaggate.errors import StoreError
@@ -29,7 +29,7 @@ __all__ = ["tick"]
     help="Look once at every rollout that is running, paused or watching, and move what may move; for cron. Does "
     "nothing where another process does it already."
 )
-@notify_option
+@notify_option_of_cron
 @store_option
 @as_json
 def tick(notify: Path | None, store: Store, is_json: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 from flaggate.errors import DocumentError, closest
 from flaggate.flags.conditions import AUDIENCE, SEGMENT_AUDIENCE
 from flaggate.flags.fields import NAME, NAME_PATTERN, TEXT, TEXTS, choice
-from flaggate.flags.model import Flag, Segment
+from flaggate.flags.model import AUTOMATIC, Flag, Segment
 from flaggate.flags.notify import NOTIFY
 from flaggate.flags.place import Kind, Place, read_table, show, table_schema
 from flaggate.flags.stages import GUARDS, STAGES, check_guards, whole_plan
@@ -71,6 +71,10 @@ def _read_flag(name: str, value: object, place: Place, templates: _Templates) ->
     else:
         for key in (key for key in _ROLLOUT_ONLY if key in value):
             place.key(key).wrong(f'"{key}" has no use in a switch', "add stages, or leave it out")
+    people = {"owner": [found.get("owner")], "deputies": found.get("deputies") or ()}
+    for key in (key for key, names in people.items() if AUTOMATIC in names):
+        problem = f'"{AUTOMATIC}" is who acts where the clock or a guard does'
+        place.key(key).wrong(problem, "a person, who can answer for it")
     return Flag(name=name, **{"description": "", "owner": ""} | _planned(found, value, place, templates))
 
 

@@ -10,6 +10,7 @@ from typing import Final, Literal, TypeAlias
 from flaggate.flags.audience import EVERYONE, Audience, segments_of
 
 __all__ = [
+    "AUTOMATIC",
     "FULL_SHARE",
     "Approval",
     "Flag",
@@ -26,6 +27,9 @@ __all__ = [
 Unit: TypeAlias = Literal["user", "account", "visitor"]
 Approval: TypeAlias = Literal["any", "other"]
 """Who may approve: anyone with the right, or anyone but the person who asked."""
+
+AUTOMATIC: Final = "flaggate"
+"""Who acts where the clock or a guard does."""
 
 FULL_SHARE: Final = 100_000
 """The share of everyone, in thousandths of a percent."""

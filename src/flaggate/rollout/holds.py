@@ -128,7 +128,7 @@ def _by_clock(stage: Stage, now: datetime) -> _Found:
 def _by_people(stage: Stage, rollout: Rollout) -> _Found:
     if rollout.accepted_by is None:
         yield HoldKind.OWNER, "nobody answers for it", f"{rollout.owner} or a deputy accepts"
-    if stage.approval is not None and not rollout.is_approved:
+    if stage.approval is not None and not rollout.is_approved(stage):
         is_any = stage.approval == "any"
         by = "somebody" if is_any else f"somebody other than {rollout.asked_by or 'who asked'}"
         yield HoldKind.APPROVAL, "approval" if is_any else "approval by another person", f"{by} approves"
@@ -148,7 +148,9 @@ def opens_at(hours: Hours, now: datetime) -> datetime:
     zone = ZoneInfo(hours.zone)
     today = now.astimezone(zone).date()
     start = time(hours.start_minute // 60, hours.start_minute % 60)
-    days = (today + timedelta(days=ahead) for ahead in range(9))
+    days = (today + timedelta(days=ahead) for ahead in range(16))
     starts = (datetime.combine(day, start, zone) for day in days if day.weekday() in hours.days)
-    # Over UTC and back: a start in the hour that a change of clocks leaves out is not on any clock.
-    return next(moment for start in starts if (moment := start.astimezone(UTC).astimezone(zone)) > now)
+    # Over UTC and back: a start in the hour that a change of clocks leaves out is not on any clock; and where all of the
+    # hours are in it, they do not begin that day.
+    moments = (start.astimezone(UTC).astimezone(zone) for start in starts)
+    return next(moment for moment in moments if moment > now and is_within(hours, moment))

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from flaggate.errors import MoveError
-from flaggate.flags.model import Flag
+from flaggate.flags.model import AUTOMATIC, Flag
 from flaggate.rollout.holds import PASSABLE, Hold, HoldKind
 from flaggate.rollout.state import (
     Approval,
@@ -40,14 +40,13 @@ class Act:
     """With `owner set`: who."""
     deputies: tuple[str, ...] | None = None
     """With `owner set`: the new deputies; None = as they are."""
+    to: str | None = None
+    """With `advance`: the stage that is meant; None = whichever is next."""
     holds: tuple[Hold, ...] = ()
     """With `advance`: everything that holds the rollout now."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """For the event, in JSON's types; of a rollback by the clock it is latched."""
 
-
-AUTOMATIC: Final = "flaggate"
-"""Who acts where the clock or a guard does."""
 
 # --- the transitions: each returns the new rollout, or None where nothing changes -------------
 
@@ -94,6 +93,9 @@ def _begin(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
 
 
 def _advance(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
+    ahead = flag.stages[rollout.stage].name
+    if act.to not in (None, ahead):
+        raise _RefusalError(f"the next stage is {ahead}, not {act.to}")  # somebody was faster, or it is misspelt
     rollout = _needs_owner(rollout, act)
     stops = [str(hold) for hold in act.holds if hold.kind not in PASSABLE and hold.kind is not HoldKind.OWNER]
     if stops:
@@ -138,13 +140,17 @@ def _unkill(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
     if not rollout.killed:
         return None
     rollout = replace(rollout, killed=False)
+    _needs_to_answer(rollout, act)
+    if rollout.status in {Status.RUNNING, Status.PAUSED, Status.WATCHING}:
+        rollout = _needs_owner(rollout, act)
+        return _asked(replace(rollout, attempt=rollout.attempt + 1, since=act.at), act)
+    return rollout
+
+
+def _needs_to_answer(rollout: Rollout, act: Act) -> None:
     if rollout.status is Status.WATCHING and not _answers(rollout, act):
         owners = ", ".join((rollout.owner, *rollout.deputies))
         raise _RefusalError(f"during the watch this is for {owners}")
-    if rollout.status in {Status.RUNNING, Status.PAUSED, Status.WATCHING}:
-        rollout = _needs_owner(rollout, act)
-        return replace(rollout, attempt=rollout.attempt + 1, since=act.at)
-    return rollout
 
 
 def _answers(rollout: Rollout, act: Act) -> bool:
@@ -157,7 +163,7 @@ def _approve(flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
         raise _RefusalError("this stage asks for no approval")
     if stage.approval == "other" and act.actor == rollout.asked_by:
         raise _RefusalError(f"{act.actor} asked for it, and another person has to approve")
-    if rollout.is_approved:
+    if rollout.is_approved(stage):
         return None
     given = Approval(act.actor, rollout.attempt, rollout.stage, rollout.revision)
     return replace(rollout, approval=given)
@@ -176,7 +182,10 @@ def _owner_set(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
     if not all(name.strip() for name in (owner, *deputies)):
         raise _RefusalError("an owner or a deputy has no name")
     changed = replace(rollout, owner=owner, deputies=deputies)
-    return None if changed == rollout else changed
+    if changed == rollout:
+        return None
+    _needs_to_answer(rollout, act)  # or anybody could name themselves, and unkill
+    return changed
 
 
 def _owner_away(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
@@ -184,7 +193,9 @@ def _owner_away(_flag: Flag, rollout: Rollout, act: Act) -> Rollout | None:
         return None
     if act.actor not in (rollout.owner, rollout.accepted_by):
         raise _RefusalError(f"only {rollout.accepted_by}, who answers for it, can say so; owner set names another")
-    return replace(rollout, accepted_by=None)
+    return (
+        None if act.actor != rollout.accepted_by else replace(rollout, accepted_by=None)
+    )  # a deputy stands in already
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +256,7 @@ def _is_legal(verb: Verb, its: _Move, flag: Flag, rollout: Rollout) -> bool:
         return False
     if verb is Verb.APPROVE:
         stage = current_stage(flag, rollout)
-        if stage is None or stage.approval is None or rollout.is_approved:
+        if stage is None or stage.approval is None or rollout.is_approved(stage):
             return False
     return rollout.status in its.legal_in
 

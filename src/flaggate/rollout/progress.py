@@ -41,11 +41,15 @@ class Progress:
     holds: Mapping[str, datetime] = field(default_factory=dict)
     """Since when which kind of hold holds."""
 
-    def looked(self, now: datetime, *, is_observed: bool) -> Progress:
-        """As of this look. A clock that was turned back has observed nothing."""
+    def looked(self, now: datetime, *, since: datetime, is_observed: bool) -> Progress:
+        """As of this look. A clock that was turned back has observed nothing.
+
+        Args:
+            since: When the rollout got where it stands: from a pause that nobody looked at, say.
+        """
         observed = self.observed_seconds
         if is_observed and self.looked_at is not None:
-            passed = (now - self.looked_at).total_seconds()
+            passed = (now - max(self.looked_at, since)).total_seconds()
             observed += min(max(passed, 0.0), LONGEST_LOOK_SECONDS)
         return replace(self, observed_seconds=observed, looked_at=now)
 

@@ -36,7 +36,10 @@ def revise(old: Flag, new: Flag, rollout: Rollout, at: datetime) -> Rollout:
         raise RevisionError(refusals)
     current, is_new = old.stages[rollout.stage - 1], new.stages[rollout.stage - 1]
     touches = current != is_new or guards_judged_in(old, current) != guards_judged_in(new, is_new)
-    return replace(rollout, revision=rollout.revision + 1) if touches else rollout
+    if touches:
+        return replace(rollout, revision=rollout.revision + 1)
+    before, after = (flag.stages[rollout.stage : rollout.stage + 1] for flag in (old, new))
+    return rollout if before == after else replace(rollout, approval=None)  # it was given for another stage
 
 
 def _change_kind(new: Flag, rollout: Rollout, at: datetime) -> Rollout:

@@ -102,13 +102,14 @@ class Rollout:
     breach: Mapping[str, Any] | None = None
     """Why the clock rolled it back, in JSON's types; latched until it is restarted (invariant I7)."""
 
-    @property
-    def is_approved(self) -> bool:
-        """Whether somebody said that this stage may be left."""
+    def is_approved(self, stage: Stage) -> bool:
+        """Whether somebody said that the current stage, which is this one, may be left: another than who asked for it,
+        where it says so.
+        """
         given = self.approval
-        return given is not None and (given.attempt, given.stage, given.revision) == (
-            self.attempt, self.stage, self.revision,
-        )  # fmt: skip
+        if given is None or (given.attempt, given.stage, given.revision) != (self.attempt, self.stage, self.revision):
+            return False
+        return stage.approval != "other" or given.by != self.asked_by
 
 
 @dataclass(frozen=True, slots=True)

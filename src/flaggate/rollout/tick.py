@@ -49,7 +49,7 @@ def tick(flag: Flag, rollout: Rollout, known: Progress | None, judgement: Judgem
         judgement = None
     is_seen = judgement is not None and not any(judgement.blind())
     is_observed = is_seen and is_looked_at(rollout) and rollout.status is not Status.PAUSED
-    progress = progress.looked(now, is_observed=is_observed)
+    progress = progress.looked(now, since=rollout.since, is_observed=is_observed)
     if not is_looked_at(rollout):
         return Look(progress.held((), now))
     if judgement is not None and (guilty := [verdict for verdict in judgement.verdicts if verdict.rolls_back]):

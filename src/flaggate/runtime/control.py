@@ -12,9 +12,10 @@ from flaggate.flags.canonical import flag_to_json, segment_to_json
 from flaggate.flags.difference import difference
 from flaggate.flags.document import Definitions
 from flaggate.flags.model import Flag, Segment, segments_asked
+from flaggate.flags.words import span_words
 from flaggate.rollout.holds import Hold, holds
 from flaggate.rollout.moves import AUTOMATIC, Act, move
-from flaggate.rollout.progress import LEASE_SECONDS, progress_from_json, progress_of
+from flaggate.rollout.progress import LEASE_SECONDS, WATCH_SECONDS, progress_from_json, progress_of
 from flaggate.rollout.revision import revise
 from flaggate.rollout.state import Event, Rollout, Status, Verb, born, current_stage, rollout_to_json
 from flaggate.rollout.verdict import Judgement, judgement_from_json
@@ -89,6 +90,7 @@ class Control:
         reason: str | None = None,
         owner: str | None = None,
         deputies: tuple[str, ...] | None = None,
+        to: str | None = None,
         expected_version: int | None = None,
         rights: Collection[Right] | None = None,
     ) -> Outcome:
@@ -97,6 +99,7 @@ class Control:
         A kill and a rollback are tried again until they win; any other act that loses a race is not.
 
         Args:
+            to: The stage that an advance is meant to enter; None = whichever is next.
             expected_version: The version of the flag that the actor looked at; None = whatever is there now.
             rights: What the actor may do; None = everything, as for who holds the store's credentials.
 
@@ -105,12 +108,11 @@ class Control:
             UnknownFlagError, MoveError: It is not there, or not legal now.
             OvertakenError: Somebody else changed the flag first.
         """
+        actor = _somebody(actor)
         check_verb(actor, verb, rights)
-        if actor == AUTOMATIC:
-            raise FlaggateError(f"{AUTOMATIC} is who acts where the clock or a guard does; say who you are")
         busy = 0
         while True:
-            act = Act(verb, actor, self._now(), reason or None, owner, deputies)
+            act = Act(verb, actor, self._now(), reason or None, owner, deputies, to)
             try:
                 return self._try(act, name, expected_version)
             except ConflictError as lost:
@@ -128,11 +130,19 @@ class Control:
         flag, rollout = _read_for(act, row)
         if act.verb is Verb.ADVANCE:
             act = replace(act, holds=self.holds(flag, rollout, act.at))
+        elif act.verb is Verb.COMPLETE:
+            act = replace(act, evidence={"passed_over": self._left_of_watch(rollout)})
         moved = move(flag, rollout, act)
         if moved is None:
             return Outcome(flag, rollout, None)
         after, event = moved
         return Outcome(flag, after, event, self.write(row, event))
+
+    def _left_of_watch(self, rollout: Rollout) -> list[str]:
+        known = progress_from_json(self.store.progress().get(rollout.flag))
+        observed = progress_of(rollout, known).observed_seconds
+        is_over = observed >= WATCH_SECONDS
+        return [] if is_over else [f"watch {span_words(observed)} of {span_words(WATCH_SECONDS)}"]
 
     def write(self, row: Row, event: Event, *, holder: str | None = None) -> int:
         """Write where a flag stands after a transition, with its event. Returns the store's revision.
@@ -180,9 +190,10 @@ class Control:
             RevisionError: With everything that a rollout in progress does not take.
             OvertakenError: Somebody else changed a flag meanwhile.
         """
+        actor = _somebody(actor)
         check_edit(actor, APPLY, rights)
         seen = max((event.id for event in self.store.history(limit=1)), default=0)
-        if not actor.strip():
+        if not actor:
             raise FlaggateError("nobody says who applies this; the actor has no name")
         plan = _Plan(self.store.changes().rows, actor, self._now(), reason or None)
         plan.add_segments(definitions)
@@ -232,6 +243,13 @@ def holds_by(written: Mapping[str, Any] | None, flag: Flag, rollout: Rollout, no
         is_fresh = abs((now - known.looked_at).total_seconds()) < LEASE_SECONDS
         judgement = judgement_from_json(written.get("judgement"), flag, stage) if is_fresh else None
     return holds(flag, rollout, progress_of(rollout, known), judgement, now)
+
+
+def _somebody(actor: str) -> str:
+    """Without white space around it, which would make another of the same person."""
+    if actor.strip() == AUTOMATIC:
+        raise FlaggateError(f"{AUTOMATIC} is who acts where the clock or a guard does; say who you are")
+    return actor.strip()
 
 
 def _read_for(act: Act, row: Row) -> tuple[Flag, Rollout]:

@@ -136,7 +136,7 @@ class Gate:
         if notify is not None:
             from flaggate.runtime.notify import checked_config  # for those who tell
 
-            notify = checked_config(notify)
+            notify = checked_config(notify, is_read=False)
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
         opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
         return cls(

@@ -29,12 +29,12 @@ _ADVANCE: Final = (
     Verb.OWNER_ACCEPT, Verb.OWNER_SET, Verb.OWNER_AWAY,
 )  # fmt: skip
 _ROLL_BACK: Final = (Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF)
-# Who may let people in may take them out again.
+# Who may let people in, or lead there, may take them out again.
 _ANY_OF: Final[dict[Verb, tuple[Right, ...]]] = {
     **dict.fromkeys(_ADVANCE, (Right.ADVANCE,)),
     **dict.fromkeys(_ROLL_BACK, (Right.ROLL_BACK, Right.ADVANCE)),
     Verb.APPROVE: (Right.APPROVE,),
-    Verb.KILL: (Right.KILL, Right.UNKILL, Right.ROLL_BACK, Right.ADVANCE),
+    Verb.KILL: tuple(right for right in Right if right is not Right.VIEW),
     Verb.UNKILL: (Right.UNKILL,),
 }
 

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from json import dumps
 from time import monotonic
 from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 from uuid import uuid4
 
-from flaggate.errors import BusyError, ConflictError, LeaseError, UnknownFlagError, UnreadableError
+from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError, UnknownFlagError, UnreadableError
 from flaggate.rollout.progress import LEASE_SECONDS, LEASE_TICKS, progress_from_json, progress_of
 from flaggate.rollout.state import Verb
 from flaggate.rollout.tick import Look, is_looked_at, tick
@@ -40,6 +41,8 @@ class Looked(NamedTuple):
     judgement: Judgement | None = None
     problem: str | None = None
     """Why nothing could be said of its guards, or nothing written."""
+    is_lost: bool = False
+    """Whether nothing is to be kept of this look."""
 
 
 class Notices(Protocol):
@@ -112,6 +115,8 @@ class Ticker:
         self._notices = notices
         self._now = now
         self._is_held = False
+        self._read: dict[str, tuple[Row, Record]] = {}
+        """As of the last look: most plans stay what they are for days."""
         self._looking = threading.Lock()
         """The keeper may look still while the process ends."""
 
@@ -124,7 +129,7 @@ class Ticker:
         Raises:
             StoreError: nothing is lost: the next look begins where this one did.
         """
-        records = list(_looked_at(rows))
+        records = list(self._looked_at(rows))
         revision = self.store.revision()
         if not records and (self._notices is None or self._notices.is_idle(self.store, revision)):
             self.release()
@@ -134,6 +139,19 @@ class Ticker:
         except LeaseError:  # robbed, as after a long sleep: whoever has it now looks
             self.has_lease = False
             return None
+
+    def _looked_at(self, rows: Iterable[Row]) -> Iterator[Record]:
+        """The flags that the clock may move. Where nothing can be read the processes that ask it say so."""
+        read, self._read = self._read, {}
+        for row in rows:
+            if row.kind == "flag" and row.document is not None:
+                with suppress(UnreadableError):
+                    if is_looked_at(rollout_of(row)):  # before the plan, which takes longer to read
+                        known, record = read.get(row.name, (None, None))
+                        if record is None or known is not row:
+                            record = record_of(row)
+                        self._read[row.name] = row, record
+                        yield record
 
     def release(self) -> None:
         """Let the next process look at once, if this one has the lease. Raises StoreError."""
@@ -155,15 +173,16 @@ class Ticker:
         self._leased_until = monotonic() + self._lease_seconds
         held = self.store.lease()
         is_free = held is None or held.holder == self.holder
-        who = f"{socket.gethostname()}:{os.getpid()}"
+        tells = "" if self._notices is not None else " (tells nobody)"
+        who = f"{socket.gethostname()}:{os.getpid()}{tells}"
         self.has_lease = is_free and self.store.take_lease(self.holder, who, self._lease_seconds)
         return self.has_lease
 
     def _looked(self, records: Sequence[Record], revision: int) -> list[Looked]:
         with self._looking:
             kept, now = self.store.progress(), self._now()
-            looked = [self._look(record, kept.get(record.flag.name), now) for record in records]
-            documents: dict[str, Any] = {one.record.flag.name: _kept(one, now) for one in looked}
+            looked = [self._safe_look(record, kept.get(record.flag.name), now) for record in records]
+            documents: dict[str, Any] = {one.record.flag.name: _kept(one, now) for one in looked if not one.is_lost}
             self._save(documents | self._noted(kept, looked, revision, now))
             return looked
 
@@ -207,6 +226,18 @@ class Ticker:
             noted = self._noted(self.store.progress(), None, self.store.revision(), self._now())
             self._save(noted, is_last=is_last)
 
+    def _safe_look(self, record: Record, kept: Mapping[str, Any] | None, now: datetime) -> Looked:
+        """One rollout that cannot be looked at, whatever stands in it, is not to keep the others from being rolled back."""
+        try:
+            looked = self._look(record, kept, now)
+            dumps(_kept(looked, now), allow_nan=False)  # or nothing could be kept of any
+        except StoreError:
+            raise
+        except Exception as error:
+            look = Look(progress_of(record.rollout))
+            return Looked(record, look, problem=f"it cannot be looked at: {error!r}", is_lost=True)
+        return looked
+
     def _look(self, record: Record, kept: Mapping[str, Any] | None, now: datetime) -> Looked:
         judgement, problem = None, None
         if self._judge is not None:
@@ -243,18 +274,9 @@ class Ticker:
         return look
 
 
-def _looked_at(rows: Iterable[Row]) -> Iterator[Record]:
-    """The flags that the clock may move. Where nothing can be read the processes that ask it say so."""
-    for row in rows:
-        if row.kind == "flag" and row.document is not None:
-            with suppress(UnreadableError):
-                if is_looked_at(rollout_of(row)):  # before the plan, which takes longer to read
-                    yield record_of(row)
-
-
 def _kept(one: Looked, now: datetime) -> dict[str, Any]:
     """What the next look begins with."""
     if one.look.moved is not None:
-        return progress_of(one.look.moved[0]).looked(now, is_observed=False).to_json()
+        return progress_of(one.look.moved[0]).looked(now, since=now, is_observed=False).to_json()
     judgement = None if one.judgement is None else judgement_to_json(one.judgement)
     return one.look.progress.to_json() | {"judgement": judgement}

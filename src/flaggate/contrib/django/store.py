@@ -22,7 +22,8 @@ from uuid import uuid4
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
-from django.db.models import BooleanField, ExpressionWrapper, F, Q
+from django.db.models import BooleanField, ExpressionWrapper, F, FloatField, Q, Value
+from django.db.models.expressions import RawSQL
 from django.utils.connection import ConnectionDoesNotExist
 
 from flaggate.contrib.django import models as tables
@@ -40,6 +41,11 @@ __all__ = ["DjangoStore"]
 _ROWS: Final = "rows"
 _COUNTS: Final = "counts"
 _LEASE: Final = "lease"
+_CLOCKS: Final = {
+    "postgresql": "extract(epoch FROM clock_timestamp())",
+    "mysql": "unix_timestamp(sysdate(6))",
+}
+"""Unix time, in seconds."""
 _FORGET_SECONDS: Final = 7 * 86_400  # a process that reported nothing for so long repeats no report
 
 
@@ -50,7 +56,7 @@ class DjangoStore:
 
     Args:
         alias: Of the database. A DATABASE_ROUTERS that keeps apps apart has to let the app `flaggate` migrate there.
-        clock: Unix time, for the lease.
+        clock: Unix time, for the lease; None = the database's, which is one for all machines.
 
     Raises:
         StoreError: DATABASES has no such alias, or its driver is missing.
@@ -58,7 +64,7 @@ class DjangoStore:
 
     poll_seconds = 2.0
 
-    def __init__(self, alias: str = DEFAULT_DB_ALIAS, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, alias: str = DEFAULT_DB_ALIAS, *, clock: Callable[[], float] | None = None) -> None:
         self.url = f"django:{alias}"
         self.alias = alias
         self.identity = ""
@@ -247,7 +253,7 @@ class DjangoStore:
                 return False
             leases = self._of(tables.Lease)
             leases.all().delete()
-            leases.create(id=1, holder=holder, who=who, renewed_at=self._clock(), seconds=seconds)
+            leases.create(id=1, holder=holder, who=who, renewed_at=self._now(), seconds=seconds)
             return True
 
     def lease(self) -> Lease | None:
@@ -255,9 +261,28 @@ class DjangoStore:
             return self._held(self._of(tables.Lease))
 
     def _held(self, leases: Any) -> Lease | None:
-        found = leases.values_list("holder", "who", "renewed_at", "seconds").first()
-        lease = None if found is None else Lease(*found)
-        return lease if lease is not None and lease.is_held(self._clock()) else None
+        of_database = self._of_database()
+        moment = Value(0.0) if of_database is None else RawSQL(of_database, ())  # noqa: S611  # a text of ours
+        columns = "holder", "who", "renewed_at", "seconds", "moment"
+        found = leases.annotate(moment=ExpressionWrapper(moment, FloatField())).values_list(*columns).first()
+        if found is None:
+            return None
+        *lease, now = found
+        held = Lease(*lease)
+        return held if held.is_held(self._now() if of_database is None else float(now)) else None
+
+    def _of_database(self) -> str | None:
+        """Its clock in SQL; None = it has none that is better than this machine's: SQLite is a file of one."""
+        return None if self._clock is not None else _CLOCKS.get(connections[self.alias].vendor)
+
+    def _now(self) -> float:
+        of_database = self._of_database()
+        if of_database is None:
+            return time.time() if self._clock is None else self._clock()
+        with connections[self.alias].cursor() as cursor:
+            cursor.execute(f"SELECT {of_database}")
+            (now,) = cursor.fetchone()
+        return float(now)
 
     def release_lease(self, holder: str) -> None:
         with self._beside(_LEASE, "the lease"):

@@ -121,7 +121,7 @@ def test_who_may_kill_kills_in_one_step_and_cannot_undo_it(gate: Gate) -> None:
     ("right", "verbs"),
     [
         ("advance", set(Verb) - {Verb.APPROVE, Verb.UNKILL}),
-        ("approve", {Verb.APPROVE}),
+        ("approve", {Verb.APPROVE, Verb.KILL}),
         ("roll_back", TAKES_OUT),
         ("kill", {Verb.KILL}),
         ("unkill", {Verb.KILL, Verb.UNKILL}),
@@ -150,8 +150,8 @@ def test_who_may_approve_approves_and_moves_nothing(gate: Gate) -> None:
     (event,) = gate.store.history("asked")[-1:]
     assert (event.verb, event.actor) == ("approve", "ada")
     rollout = read_flag(gate.store, "asked").rollout
-    assert (rollout.stage, rollout.is_approved) == (1, True)
-    assert 'name="verb"' not in _text(client, _page("asked"))
+    assert (rollout.stage, rollout.approval is not None) == (1, True)
+    assert 'value="approve"' not in _text(client, _page("asked"))
 
 
 def test_an_act_that_is_refused_says_why(gate: Gate) -> None:
