@@ -172,7 +172,7 @@ async def ask_the_database(asked: object) -> dict[str, str]:
         ({"FLAGGATE_GEO": ""}, r"FLAGGATE_GEO: ''; allowed: a City file"),
         ({"FLAGGATE_DEFINITIONS": 3}, r"FLAGGATE_DEFINITIONS: 3; allowed: a definitions file"),
         ({"FLAGGATE_DEFINITIONS": ""}, r"FLAGGATE_DEFINITIONS: ''; allowed: a definitions file"),
-        ({"FLAGGATE_NOTIFY": "no.yml"}, r"FLAGGATE_NOTIFY: no.yml; allowed: the file of an Apprise configuration"),
+        ({"FLAGGATE_NOTIFY": 3}, r"FLAGGATE_NOTIFY: 3; allowed: the file of an Apprise configuration"),
         ({"FLAGGATE_ROUTES": ["/v2/*"]}, r"FLAGGATE_ROUTES: \['/v2/\*'\]; allowed: a table"),
         ({"FLAGGATE_ROUTES": ""}, r"FLAGGATE_ROUTES: ''; allowed: a table"),
         (
