@@ -70,6 +70,8 @@ class Target(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.heard: list[Heard] = []
         self.status = 200
+        self.refused: str | None = None
+        """A path for which it has the answer 500, whatever the status."""
         self.asked = 0
         """How many messages came, taken or not."""
         self.is_open = threading.Event()
@@ -109,9 +111,10 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         target.asked += 1
         target.is_open.wait(60)
-        if target.status == 200:
+        status = 500 if self.path == target.refused else target.status
+        if status == 200:
             target.heard.append(Heard(self.path, body["title"], body["message"], body["type"]))
-        self.send_response(target.status)
+        self.send_response(status)
         self.send_header("Content-Length", "0")
         self.end_headers()
 

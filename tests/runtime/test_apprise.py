@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from flaggate.errors import SettingError
 from flaggate.runtime.apprise import Loaded, Service, load
+from flaggate.runtime.sender import UNANSWERED
 from tests.runtime.notice_scenes import Mailbox, Target, configure
+from tests.runtime.scenes import until
 
 
 @pytest.fixture
@@ -64,7 +67,14 @@ def test_a_service_that_is_there_twice_is_one(tmp_path: Path) -> None:
             "json://ada:geheim@hooks.example.com:8080/T0/geheim?+X-Key=geheim&:key=geheim",
             "json://hooks.example.com:8080",
         ),
-        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", "slack://T...2"),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#ops", "slack://****"),
+        ("ntfy://geheim-topic", "ntfys://****"),
+        ("ntfys://ntfy.sh/geheim", "ntfys://ntfy.sh"),
+        ("ifttt://geheim@Geheim/", "ifttt://****"),
+        ("json://hooks:8080/x", "json://****:8080"),
+        ("json://127.0.0.1/x", "json://127.0.0.1"),
+        ("json://[::1]:8080/x", "json://[::1]:8080"),
+        ("json://localhost:8080/x", "json://localhost:8080"),
         ("mailtos://ada:geheim@example.com", "mailtos://example.com"),
     ],
 )
@@ -150,9 +160,49 @@ def test_nobody_there(tmp_path: Path, target: Target) -> None:
     assert service.send("a", "b", "info") == "it could not be reached, did not answer in time, or refused to talk"
 
 
+def test_a_service_may_take_longer_than_apprise_waits(
+    tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four seconds, made short here: whoever answers later has heard it."""
+    monkeypatch.setattr("apprise.URLBase.socket_read_timeout", 0.01)
+    service = only(tmp_path / "apprise.yml", f"{target.place}/?cto=60")
+    target.is_open.clear()
+    found: list[str | None] = []
+    sends = threading.Thread(target=lambda: found.append(service.send("a", "b", "info")))
+    sends.start()
+    until(lambda: target.asked == 1, "it was asked")
+    sends.join(0.2)
+    assert found == [], "it waits on"
+    target.is_open.set()
+    sends.join(60)
+    assert (found, target.titles) == ([None], ["a"])
+
+
+def test_a_mail_server_may_take_as_long(tmp_path: Path) -> None:
+    """Apprise has one limit for mail, which counts for each answer."""
+    made = [only(tmp_path / "a.yml", f"mailto://a:b@localhost/?to=c@d.de{more}") for more in ("", "&cto=3")]
+    assert [service._sends.socket_connect_timeout for service in made] == [28.0, 3.0]
+
+
+def test_what_was_asked_and_not_answered_is_told_from_what_was_not_reached(tmp_path: Path, target: Target) -> None:
+    service = only(tmp_path / "apprise.yml", f"{target.place}/?rto=0.05&cto=60")
+    target.is_open.clear()
+    assert service.send("a", "b", "info") == UNANSWERED
+    assert target.asked == 1
+
+
+def test_its_key_is_the_same_wherever_it_stands_and_another_in_each_store(tmp_path: Path) -> None:
+    one, two = "json://localhost/one", "json://localhost/two"
+    before = load(configure(tmp_path / "a.yml", {one: "ada", two: "grace"}), "store").services
+    after = load(configure(tmp_path / "a.yml", {two: "grace", one: "ada, oncall"}), "store").services
+    other = load(configure(tmp_path / "a.yml", {one: "ada", two: "grace"}), "another").services
+    assert [service.key for service in before] == [service.key for service in reversed(after)]
+    assert len({service.key for service in (*before, *other)}) == 4
+
+
 def test_a_plugin_that_fails_tells_no_more_than_its_kind(tmp_path: Path) -> None:
     service = only(tmp_path / "apprise.yml", "json://localhost")
-    broken = Service(service.name, service.tags, object())
+    broken = Service(service.name, service.key, service.tags, object())
     assert broken.send("a", "b", "info") == "AttributeError in Apprise"
 
 

@@ -74,7 +74,9 @@ def test_a_plan_from_start_to_completed(teller: Teller, target: Target) -> None:
         "invoicing: completed",
     ]
     assert teller.kept.failures == 0
-    assert [*notices_words(teller.store.progress()[NOTICES])] == ["everybody was told, up to event 7"]
+    assert [*notices_words(teller.store.progress()[NOTICES])] == [
+        "everybody was told, up to event 7; of nothing before event 3"
+    ]
 
 
 def test_each_service_that_a_tag_finds_hears_it_once(tmp_path: Path, make_target: MakeTarget) -> None:

@@ -1,17 +1,21 @@
 """Apprise, which does the sending: e-mail, Slack, Teams, PagerDuty, webhooks. The one module that imports it.
 
 Nothing that it says of a URL leaves this module: neither its log, which tells of paths, headers and tokens, nor what it
-calls private of a URL, which is the password and little more. A service is called by its scheme and host.
+calls private of a URL, which is the password and little more. A service is called by its scheme and, where that is one,
+its host.
 """
 
 from __future__ import annotations
 
 import logging
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import pbkdf2_hmac
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -20,6 +24,7 @@ import apprise
 
 from flaggate.errors import SettingError
 from flaggate.runtime.notify import ALLOWED, checked_config
+from flaggate.runtime.sender import LIMIT_SECONDS, UNANSWERED
 
 __all__ = ["Loaded", "Service", "Urgency", "load"]
 
@@ -34,6 +39,12 @@ _LOGGERS: Final = (
     "requests_oauthlib.oauth2_session",
     "oauthlib.oauth1.rfc5849",
 )
+_ANSWER_SECONDS: Final = LIMIT_SECONDS - 2
+"""How long a service may take for its answer, where its URL does not say. Apprise's own four seconds are too few: whoever
+answers later has heard the message, and would hear it again."""
+_MAIL: Final = frozenset({"mailto", "mailtos"})
+_HOST: Final = re.compile(r"localhost|[a-z0-9_-]+(\.[a-z0-9_-]+)+", re.IGNORECASE)
+_ROUNDS: Final = 20_000
 _hearing: Final = threading.local()
 
 
@@ -42,6 +53,10 @@ def _is_others(record: logging.LogRecord) -> bool:
     heard: list[str] | None = getattr(_hearing, "heard", None)
     if heard is not None and record.levelno >= logging.WARNING and len(heard) < 100:
         heard.append(record.getMessage())
+        if (
+            type(sys.exc_info()[1]).__name__ == "ReadTimeout"
+        ):  # of requests; Apprise's words leave open whether it was sent
+            heard.append(UNANSWERED)
     return heard is None
 
 
@@ -64,7 +79,9 @@ class Service:
     """One way to reach people."""
 
     name: str
-    """For people and for the store: scheme and host, numbered where there are several."""
+    """For people only: scheme and host, numbered where there are several."""
+    key: str
+    """For the store: the same wherever in the file it stands."""
     tags: frozenset[str]
     """In lower case, as Apprise compares them."""
     _sends: Any
@@ -91,6 +108,8 @@ class Service:
 
 def _why(heard: list[str]) -> str:
     """As much of Apprise's words as is no secret."""
+    if UNANSWERED in heard:
+        return UNANSWERED
     said = " ".join(heard)
     if status := re.search(r"\berror=(\d{3})\b", said):
         return f"it answered {status.group(1)}"
@@ -107,8 +126,11 @@ class Loaded(NamedTuple):
     """What Apprise does not take in it; None = nothing."""
 
 
-def load(path: Path) -> Loaded:
+def load(path: Path, salt: str = "") -> Loaded:
     """Read a configuration. Takes about a second the first time.
+
+    Args:
+        salt: Of the keys: other ones in each store.
 
     Raises:
         SettingError: it cannot be read, or Apprise finds no service in it.
@@ -126,7 +148,7 @@ def load(path: Path) -> Loaded:
     if not found:
         why = "no service is in it" + (f"; Apprise refuses {where}" if where else "")
         raise SettingError("notify", str(path), f"{ALLOWED} ({why})")
-    return Loaded(_named(found), f"Apprise refuses {where or 'some of it'}" if heard else None)
+    return Loaded(_named(found, salt), f"Apprise refuses {where or 'some of it'}" if heard else None)
 
 
 def _where(heard: list[str]) -> str:
@@ -139,7 +161,7 @@ def _where(heard: list[str]) -> str:
     return " and ".join(f"{what} {', '.join(map(str, numbers[:10]))}" for what, numbers in found if numbers)
 
 
-def _named(found: list[Any]) -> tuple[Service, ...]:
+def _named(found: list[Any], salt: str) -> tuple[Service, ...]:
     """Each once, whatever number of tags it stands behind."""
     tags: dict[str, set[str]] = {}
     services: dict[str, Any] = {}
@@ -153,10 +175,41 @@ def _named(found: list[Any]) -> tuple[Service, ...]:
         name = _place(service)
         count[name] = count.get(name, 0) + 1
         numbered = name if count[name] == 1 else f"{name} ({count[name]})"
-        named.append(Service(numbered, frozenset(tags[url]), service))
+        _set_limits(service)
+        named.append(Service(numbered, _key(url, salt), frozenset(tags[url]), service))
     return tuple(named)
+
+
+def _key(url: str, salt: str) -> str:
+    """Slow and salted: whoever reads the store is not to find a password by trying. Without the tags, so that one that
+    is given another tag is not told again."""
+    return pbkdf2_hmac("sha256", url.encode(), salt.encode(), _ROUNDS, 12).hex()
+
+
+def _set_limits(service: Any) -> None:
+    """Where the URL does not say `rto` or `cto`. To connect stays quick, for nothing was said by then; but mail has no
+    other limit than that for all it does."""
+    own = vars(service)
+    if "socket_read_timeout" not in own:
+        service.socket_read_timeout = _ANSWER_SECONDS
+    if "socket_connect_timeout" not in own and _scheme(service) in _MAIL:
+        service.socket_connect_timeout = _ANSWER_SECONDS
+
+
+def _scheme(service: Any) -> str:
+    return str(urlsplit(service.url(privacy=True)).scheme)
 
 
 def _place(service: Any) -> str:
     parts = urlsplit(service.url(privacy=True))
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    place = parts.netloc.rpartition("@")[2]
+    host, port = re.fullmatch(r"(.*?)(:\d+)?", place, re.DOTALL).groups("")  # type: ignore[union-attr]  # it matches all
+    return f"{parts.scheme}://{host if _is_host(host) else '****'}{port}"
+
+
+def _is_host(name: str) -> bool:
+    """Many services have a token or a topic there, which Apprise does not always call private."""
+    try:
+        return _HOST.fullmatch(name) is not None or bool(ip_address(name.strip("[]")))
+    except ValueError:
+        return False

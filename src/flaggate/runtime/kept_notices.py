@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from flaggate.flags.words import moment_words
-from flaggate.runtime.notice_words import Message, plain
+from flaggate.runtime.notice_words import URGENCIES, Message, plain
 from flaggate.runtime.sender import Result
 
 __all__ = ["TOO_LATE", "Kept", "Pending", "Seen", "kept_from_json", "notices_words"]
@@ -21,7 +21,10 @@ TOO_LATE: Final = timedelta(hours=24)
 _FIRST_PAUSE: Final = timedelta(seconds=10)
 _LONGEST_PAUSE: Final = timedelta(minutes=10)
 _MOST_PENDING: Final = 200
+_MOST_UNANSWERED: Final = 5
+"""A service that was asked so often for one message, and never answered, has perhaps heard it each time."""
 _LAST_FAILURES: Final = 5
+_MOST_NAMED: Final = 10
 
 
 @dataclass(slots=True)
@@ -30,7 +33,9 @@ class Pending:
 
     message: Message
     done: frozenset[str] = frozenset()
-    """The services that have delivered it."""
+    """The keys of the services that have delivered it, or were asked often enough."""
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """How often a service was asked and did not answer, by its key."""
     tries: int = 0
     next_at: datetime | None = None
     """When it is tried again; None = it was not tried yet."""
@@ -63,6 +68,8 @@ class Kept:
 
     upto: int
     """The id of the last event that was looked at."""
+    since: int | None = None
+    """The last event before anybody told: people are told of those after it. None = not known any more."""
     pending: dict[str, Pending] = field(default_factory=dict)
     """By message, oldest first."""
     told: dict[str, Seen] = field(default_factory=dict)
@@ -76,8 +83,10 @@ class Kept:
         """Have it sent."""
         self.pending[message.id] = Pending(message)
         while len(self.pending) > _MOST_PENDING:
-            oldest = self.pending.pop(next(iter(self.pending)))
-            self.fail(oldest.message.title, f"more than {_MOST_PENDING} messages wait", now)
+            least = min(
+                self.pending, key=lambda id: URGENCIES.index(self.pending[id].message.urgency)
+            )  # the oldest of them
+            self.fail(self.pending.pop(least).message.title, f"more than {_MOST_PENDING} messages wait", now)
 
     def fail(self, what: str, why: str, now: datetime, *, count: int = 1) -> None:
         """Count what somebody was not told."""
@@ -91,7 +100,7 @@ class Kept:
                 _RESULTS[result.what](self, pending, result, now)
 
     def due(self, now: datetime, under_way: frozenset[str]) -> list[tuple[Message, frozenset[str]]]:
-        """The messages that are to be sent now, each with the services that have delivered it."""
+        """The messages that are to be sent now, each with the services that have done."""
         return [
             (pending.message, pending.done)
             for name, pending in self.pending.items()
@@ -102,6 +111,7 @@ class Kept:
         """In JSON's types."""
         return {
             "upto": self.upto,
+            "since": self.since,
             "pending": [_pending_to_json(pending) for pending in self.pending.values()],
             "told": {name: _seen_to_json(seen) for name, seen in self.told.items()},
             "failures": self.failures,
@@ -110,11 +120,19 @@ class Kept:
 
 
 def _delivered(_kept: Kept, pending: Pending, result: Result, _now: datetime) -> None:
-    pending.done |= {result.about}
+    pending.done |= {result.key}
 
 
 def _failed(_kept: Kept, pending: Pending, result: Result, _now: datetime) -> None:
     pending.why = plain(f"{result.about} {result.why}")
+
+
+def _unanswered(kept: Kept, pending: Pending, result: Result, now: datetime) -> None:
+    _failed(kept, pending, result, now)
+    count = pending.unanswered[result.key] = pending.unanswered.get(result.key, 0) + 1
+    if count >= _MOST_UNANSWERED and result.key not in pending.done:
+        pending.done |= {result.key}
+        kept.fail(pending.message.title, f"{pending.why}, {count} times; whether it was told nobody knows", now)
 
 
 def _unread(_kept: Kept, pending: Pending, result: Result, _now: datetime) -> None:
@@ -141,6 +159,7 @@ def _over(kept: Kept, pending: Pending, result: Result, now: datetime) -> None:
 _RESULTS: Final[Mapping[str, Callable[[Kept, Pending, Result, datetime], None]]] = {
     "delivered": _delivered,
     "failed": _failed,
+    "unanswered": _unanswered,
     "unread": _unread,
     "missing": _missing,
     "over": _over,
@@ -159,8 +178,8 @@ def _seen_from_json(written: Mapping[str, Any]) -> Seen:
 def _pending_to_json(pending: Pending) -> dict[str, Any]:
     message = asdict(pending.message) | {"to": list(pending.message.to), "at": pending.message.at.isoformat()}
     next_at = None if pending.next_at is None else pending.next_at.isoformat()
-    rest = {"done": sorted(pending.done), "tries": pending.tries, "next_at": next_at, "why": pending.why}
-    return {"message": message} | rest
+    rest = {"tries": pending.tries, "next_at": next_at, "why": pending.why}
+    return {"message": message, "done": sorted(pending.done), "unanswered": pending.unanswered} | rest
 
 
 def _pending_from_json(written: Mapping[str, Any]) -> Pending:
@@ -168,7 +187,9 @@ def _pending_from_json(written: Mapping[str, Any]) -> Pending:
     known = {name: message[name] for name in Message.__slots__}
     times = {"to": tuple(message["to"]), "at": datetime.fromisoformat(message["at"])}
     next_at = None if written["next_at"] is None else datetime.fromisoformat(written["next_at"])
-    return Pending(Message(**known | times), frozenset(written["done"]), written["tries"], next_at, written["why"])
+    unanswered = {key: int(count) for key, count in written.get("unanswered", {}).items()}  # an older one's has none
+    done = frozenset(written["done"])  # an older one's has names: whoever is behind them is told once more
+    return Pending(Message(**known | times), done, unanswered, written["tries"], next_at, written["why"])
 
 
 def kept_from_json(written: Mapping[str, Any] | None) -> Kept | None:
@@ -178,7 +199,11 @@ def kept_from_json(written: Mapping[str, Any] | None) -> Kept | None:
         pending = [_pending_from_json(one) for one in written["pending"]]
         told = {name: _seen_from_json(one) for name, one in written["told"].items()}
         by_id = {one.message.id: one for one in pending}
-        return Kept(int(written["upto"]), by_id, told, int(written["failures"]), [dict(one) for one in written["last"]])
+        since = written.get("since")  # an older one's has none
+        last = [dict(one) for one in written["last"]]
+        return Kept(
+            int(written["upto"]), None if since is None else int(since), by_id, told, int(written["failures"]), last
+        )
     except (AssertionError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -201,11 +226,31 @@ def notices_words(written: Mapping[str, Any] | None, newest: int | None = None) 
     for pending in waiting[:_LAST_FAILURES]:
         tries = f"{pending.tries} tries" if pending.tries > 1 else "1 try"
         yield f"{pending.message.title}: not told to everybody yet, after {tries}: {pending.why}"
-    if more := len(kept.pending) - len(waiting[:_LAST_FAILURES]):
-        yield f"{more} {'messages wait' if more > 1 else 'message waits'} to be sent"
+    shown = [pending.message.id for pending in waiting[:_LAST_FAILURES]]
+    if more := [pending.message for id, pending in kept.pending.items() if id not in shown]:
+        yield f"{len(more)} {'messages wait' if len(more) > 1 else 'message waits'} to be sent, to {_names(more)}"
     if kept.failures:
         yield f"{kept.failures} {'times' if kept.failures > 1 else 'time'} somebody was not told; the last:"
         for one in reversed(kept.last):
             yield f"{moment_words(datetime.fromisoformat(one['at']))} {one['what']}: {one['why']}"
     if not kept.pending and not kept.failures and not is_behind:
-        yield f"everybody was told, up to event {kept.upto}"
+        yield _all_told(kept)
+
+
+def _names(messages: Iterable[Message]) -> str:
+    to = [*dict.fromkeys(who for message in messages for who in message.to)]
+    more = f" and {len(to) - _MOST_NAMED} more" if len(to) > _MOST_NAMED else ""
+    return plain(", ".join(to[:_MOST_NAMED])) + more
+
+
+def _all_told(kept: Kept) -> str:
+    told = f"everybody was told, up to event {kept.upto}"
+    if not kept.since:
+        return told
+    first = kept.since + 1
+    is_new = kept.upto == kept.since
+    return (
+        f"people are told from event {first} on; none came yet"
+        if is_new
+        else f"{told}; of nothing before event {first}"
+    )

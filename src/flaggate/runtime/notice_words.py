@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flaggate.runtime.apprise import Urgency
     from flaggate.runtime.ticker import Looked
 
-__all__ = ["Message", "edits_message", "event_message", "hold_message", "plain"]
+__all__ = ["URGENCIES", "Message", "burst_message", "edits_message", "event_message", "hold_message", "plain"]
 
 _LONGEST_LINE: Final = 300
 _LONGEST_BODY: Final = 2000
@@ -54,6 +54,10 @@ _URGENCY: Final[dict[str, Urgency]] = {
     Verb.OWNER_AWAY: "warning",
     Verb.COMPLETE: "success",
 }
+
+
+URGENCIES: Final[tuple[Urgency, ...]] = ("info", "success", "warning", "failure")
+"""The least urgent first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,30 @@ def _what_follows(event: Event, after: Rollout | None) -> Iterator[str]:
             yield f"Nobody answers for it now. Who does: flaggate owner accept {event.name}"
         elif after.accepted_by != after.owner:
             yield f"{after.accepted_by} answers until {after.owner} accepts: flaggate owner accept {event.name}"
+
+
+# --- bursts: one verb, many flags ---------------------------------------------------------------
+
+
+def burst_message(events: Sequence[Event], flags: Mapping[str, Flag], to: tuple[str, ...]) -> Message:
+    """Of what one actor did to many flags, one after the other."""
+    first, last = events[0], events[-1]
+    what = {_done(event, None, None) for event in events}
+    done = what.pop() if len(what) == 1 else _DONE.get(first.verb, first.verb)
+    left = len(events) - _MOST_CHANGES
+    began, ended = moment_words(first.at), moment_words(last.at)
+    lines = (
+        f"By {_who(first)}, {began if began == ended else f'{began} to {ended}'}.",
+        *(_one_of_many(event, flags.get(event.name)) for event in events[:_MOST_CHANGES]),
+        f"And {left} more; flaggate history shows all." if left > 0 else None,
+    )
+    title = f"{first.name} and {len(events) - 1} more: {done}"
+    return Message(f"event {first.id}", to, plain(title), _body(lines), _URGENCY.get(first.verb, "info"), first.at)
+
+
+def _one_of_many(event: Event, flag: Flag | None) -> str:
+    why = "; ".join([event.reason or "", *_numbers(event)]).strip("; ")
+    return f"{event.name}: {_done(event, flag, _rollout(event.after))}" + (f": {why}" if why else "")
 
 
 # --- edits: one file may change many flags ----------------------------------------------------

@@ -7,6 +7,7 @@ once, and exactly once unless a process dies in between, or stands still for so 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -14,13 +15,14 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from flaggate.errors import StoreError, UnreadableError
+from flaggate.flags.model import Flag
 from flaggate.rollout.holds import HoldKind
 from flaggate.rollout.moves import AUTOMATIC
 from flaggate.rollout.state import Event
 from flaggate.rollout.verdict import Answer, Verdict
 from flaggate.runtime.control import APPLY, PRUNE
 from flaggate.runtime.kept_notices import TOO_LATE, Kept, Seen, kept_from_json
-from flaggate.runtime.notice_words import Message, edits_message, event_message, hold_message
+from flaggate.runtime.notice_words import Message, burst_message, edits_message, event_message, hold_message
 from flaggate.runtime.sender import LIMIT_SECONDS, Sender
 from flaggate.runtime.ticker import NOTICES, Looked
 from flaggate.runtime.told import told_of_event, told_of_hold
@@ -31,6 +33,8 @@ __all__ = ["Notifier"]
 
 _MOST_EVENTS: Final = 1000
 _MOST_SAID: Final = 1000
+_MOST_ALONE: Final = 3
+"""So many events of one act, by one person, one after the other, are a message each."""
 _QUIET: Final = timedelta(minutes=30)
 """A hold that was away for so long is told anew; one that comes and goes is not."""
 _BESIDE_APPROVAL: Final = frozenset(
@@ -48,6 +52,8 @@ class _Noted(NamedTuple):
     results: int
     """So many of the sender's results are in it."""
     revision: int
+    store: str
+    """Its identity."""
 
 
 class Notifier:
@@ -110,7 +116,7 @@ class Notifier:
         try:
             results = self._sender.results()
             known = kept_from_json(kept)
-            state = Kept(_newest(store, looked or (), now)) if known is None else known
+            state = _begun(store, looked or (), now) if known is None else known
             state.merge(results, now)
             _add_events(state, store, now)
             if looked is not None:
@@ -120,7 +126,7 @@ class Notifier:
             return None
         over = {result.id for result in results if result.what == "over"}
         due = state.due(now, self._sender.under_way() - over)
-        self._noted = _Noted(state, due, len(results), revision)
+        self._noted = _Noted(state, due, len(results), revision, store.identity)
         return state.to_json()
 
     def send(self, seconds: float) -> None:
@@ -132,11 +138,12 @@ class Notifier:
         self._has_pending = bool(state.pending)
         self._sender.taken_over(noted.results)
         for failure in state.last:
-            self._say_once(f"{failure['what']}: not told: {failure['why']}", failure["why"])
+            why = re.sub(r"\d+ tries", "tries", failure["why"])
+            self._say_once(f"{failure['what']}: not told: {failure['why']}", f"not told: {why}")
         for pending in state.pending.values():
             if pending.why:
                 self._say_once(f"{pending.message.title}: {pending.why}; it is tried again", pending.why)
-        self._sender.take(noted.due, seconds)
+        self._sender.take(noted.due, seconds, salt=noted.store)
 
     def wait(self, seconds: float) -> None:
         """Until nothing is being sent, but not longer."""
@@ -160,10 +167,11 @@ class Notifier:
 # --- events ---------------------------------------------------------------------------------
 
 
-def _newest(store: Store, looked: Sequence[Looked], now: datetime) -> int:
-    """The event to begin after, the first time of all: nobody is told of old ones, but of what this very look did."""
+def _begun(store: Store, looked: Sequence[Looked], now: datetime) -> Kept:
+    """The first time of all: nobody is told of old events, but of what this very look did."""
     events = store.history(limit=len(looked) + 1)
-    return max((event.id for event in events if not (event.actor == AUTOMATIC and event.at == now)), default=0)
+    newest = max((event.id for event in events if not (event.actor == AUTOMATIC and event.at == now)), default=0)
+    return Kept(newest, since=newest)
 
 
 def _add_events(kept: Kept, store: Store, now: datetime) -> None:
@@ -197,23 +205,44 @@ class _Records(dict[str, "Record | None"]):
 
 
 def _messages(events: Iterable[Event], records: _Records) -> Iterator[Message]:
-    """One for each event; what one apply changed for the same people is one."""
-    groups: dict[object, tuple[tuple[str, ...], list[Event]]] = {}
-    for event in events:
-        is_edit = event.verb in (APPLY, PRUNE)
-        if to := _recipients(event, records):
-            key = (event.actor, event.at, event.reason, to) if is_edit else event.id
-            groups.setdefault(key, (to, []))[1].append(event)
-    for to, group in groups.values():
+    """One for each event; what one apply changed for the same people is one, and so is a burst."""
+    for to, group in _groups(events, records):
         flags = {event.name: record.flag for event in group if (record := records[event.name]) is not None}
-        first = group[0]
-        try:
-            if first.verb in (APPLY, PRUNE):
-                yield edits_message(group, flags, to)
-            else:
-                yield event_message(first, flags.get(first.name), to)
-        except Exception:  # what a newer flaggate wrote: better said badly than not at all
-            yield Message(f"event {first.id}", to, f"{first.name}: {first.verb}", str(first), "info", first.at)
+        is_one = group[0].verb in (APPLY, PRUNE) or len(group) > _MOST_ALONE
+        yield from (_message(part, flags, to) for part in ([group] if is_one else [[event] for event in group]))
+
+
+def _message(events: Sequence[Event], flags: Mapping[str, Flag], to: tuple[str, ...]) -> Message:
+    first = events[0]
+    try:
+        if first.verb in (APPLY, PRUNE):
+            return edits_message(events, flags, to)
+        if len(events) > 1:
+            return burst_message(events, flags, to)
+        return event_message(first, flags.get(first.name), to)
+    except Exception:  # what a newer flaggate wrote: better said badly than not at all
+        return Message(f"event {first.id}", to, f"{first.name}: {first.verb}", str(first), "info", first.at)
+
+
+def _groups(events: Iterable[Event], records: _Records) -> Iterator[tuple[tuple[str, ...], list[Event]]]:
+    """What one apply changed for the same people; and what one actor did to one flag after the other, for them too."""
+    groups: dict[object, tuple[tuple[str, ...], list[Event]]] = {}
+    run: object = None
+    flags: set[str] = set()
+    for event in events:
+        if not (to := _recipients(event, records)):
+            continue
+        if event.verb in (APPLY, PRUNE):
+            key: object = (event.actor, event.at, event.reason, to)
+            run = None
+        else:
+            key = (event.verb, event.actor, to)
+            if key != run or event.name in flags:  # what is done and undone is told in its order
+                run, flags, begins = key, set(), event.id
+            flags.add(event.name)
+            key = begins
+        groups.setdefault(key, (to, []))[1].append(event)
+    return iter(groups.values())
 
 
 def _recipients(event: Event, records: _Records) -> tuple[str, ...]:

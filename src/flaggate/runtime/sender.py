@@ -6,6 +6,7 @@ threads than services. They are daemons, and there only while there is something
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -20,14 +21,18 @@ if TYPE_CHECKING:
     from flaggate.runtime.apprise import Service
     from flaggate.runtime.notice_words import Message
 
-__all__ = ["LIMIT_SECONDS", "Result", "Sender"]
+__all__ = ["LIMIT_SECONDS", "UNANSWERED", "Result", "Sender"]
 
 LIMIT_SECONDS: Final = 30.0
-"""How long one service may take for one message. Apprise's own limits are shorter, but of each read by itself."""
+"""How long one service may take for one message. Apprise's limits are of each read by itself."""
+UNANSWERED: Final = "it was asked, and did not answer in time"
+_STILL_HANGS: Final = "still does not answer what it was asked before"
+_NO_TAG: Final = re.compile(r"[\[\];,\s]")
+"""Where Apprise ends a tag."""
 _MOST_AT_ONCE: Final = 8
 """So many services are asked at once, beside those that hang."""
 
-What: TypeAlias = Literal["delivered", "failed", "missing", "unread", "over"]
+What: TypeAlias = Literal["delivered", "failed", "unanswered", "missing", "unread", "over"]
 
 
 class Result(NamedTuple):
@@ -35,11 +40,14 @@ class Result(NamedTuple):
 
     id: str
     what: What
-    """Delivered to a service, or failed there; a recipient that no service is tagged with is missing; unread: the
-    configuration could not be; over: nothing more comes of this try, and `why` says whether any of it failed."""
+    """Delivered to a service, or failed there; unanswered: failed, but it may have heard it; a recipient that no service
+    is tagged with is missing; unread: the configuration could not be; over: nothing more comes of this try, and `why`
+    says whether any of it failed."""
     about: str = ""
     """The service or the recipient."""
     why: str = ""
+    key: str = ""
+    """Of the service."""
 
 
 class _Job(NamedTuple):
@@ -72,6 +80,7 @@ class Sender:
         self._changed = threading.Condition()
         self._until = 0.0
         """Nothing is begun after this: by then another process may have been given the right to."""
+        self._salt = ""
         self._inbox: deque[tuple[Message, frozenset[str]]] = deque()
         self._is_dealing = False
         self._workers = 0
@@ -90,10 +99,15 @@ class Sender:
 
     # --- for the keeper ---------------------------------------------------------------------
 
-    def take(self, messages: Iterable[tuple[Message, frozenset[str]]], seconds: float) -> None:
-        """Send these by whatever services reach their recipients, but not by those named beside them, which have done.
-        Waits for nothing. What is under way already goes on; nothing is begun once so many seconds are over."""
+    def take(self, messages: Iterable[tuple[Message, frozenset[str]]], seconds: float, *, salt: str = "") -> None:
+        """Send these by whatever services reach their recipients, but not by those whose keys are beside them, which have
+        done. Waits for nothing. What is under way already goes on; nothing is begun once so many seconds are over.
+
+        Args:
+            salt: Of the services' keys.
+        """
         with self._changed:
+            self._salt = salt
             self._until = monotonic() + seconds
             for message, done in messages:
                 if message.id not in self._under_way:
@@ -178,9 +192,10 @@ class Sender:
         with self._reading:
             from flaggate.runtime.apprise import load  # 0.3 s, and what it imports then another second
 
-            state = _state(self._config)
+            salt = self._salt
+            state = _state(self._config), salt
             if self._read is None or self._read[0] != state:
-                loaded = load(self._config)
+                loaded = load(self._config, salt)
                 self._read = state, loaded.services
                 if loaded.refused is not None:
                     self._say(f"{self._config}: {loaded.refused}; whoever is behind that is not told")
@@ -190,23 +205,22 @@ class Sender:
         found: dict[str, Service] = {}
         for recipient in message.to:
             reached = [service for service in services if service.reaches(recipient)]
-            found |= {service.name: service for service in reached}
+            found |= {service.key: service for service in reached}
             if not reached:
-                why = f"no service in {self._config.name} has the tag {recipient}"
+                why = f"no service in {self._config.name} has the tag {recipient}{_why_none(recipient)}"
                 self._log.append(Result(message.id, "missing", recipient, why))
-        left = {name: service for name, service in found.items() if name not in done}
+        left = {key: service for key, service in found.items() if key not in done}
         self._open[message.id] = set(left)
-        for name, service in left.items():
-            turn = self._turns.get(name)
+        for key, service in left.items():
+            turn = self._turns.get(key)
             if turn is not None and turn.is_late:
-                words = f"has not answered for {monotonic() - turn.began:.0f} s"
-                self._answered(message.id, name, words)
+                self._answered(message.id, service, _STILL_HANGS)
             else:
-                self._jobs.setdefault(name, deque()).append(_Job(message, service))
+                self._jobs.setdefault(key, deque()).append(_Job(message, service))
         self._close_if_over(message.id)
 
     def _start_workers(self) -> None:
-        waiting = sum(bool(jobs) and name not in self._turns for name, jobs in self._jobs.items())
+        waiting = sum(bool(jobs) and key not in self._turns for key, jobs in self._jobs.items())
         for _ in range(min(waiting, _MOST_AT_ONCE - self._workers)):
             self._workers += self._starts(self._work, "flaggate-notice")
 
@@ -214,23 +228,25 @@ class Sender:
         while (job := self._next()) is not None:
             why = job.service.send(job.message.title, job.message.body, job.message.urgency)
             with self._changed:
-                turn = self._turns.pop(job.service.name)
+                turn = self._turns.pop(job.service.key)
                 if not turn.is_late:
-                    self._answered(job.message.id, job.service.name, why)
+                    self._answered(job.message.id, job.service, why)
                     self._close_if_over(job.message.id)
+                    if why == UNANSWERED:
+                        self._fail_behind(job.service.key, _STILL_HANGS)
                     continue
-                if why is None:  # after all: nobody is to be told twice
-                    self._log.append(Result(job.message.id, "delivered", job.service.name))
+                if why is None or why == UNANSWERED:  # after all: nobody is to be told twice
+                    self._log.append(_result(job.message.id, job.service, why))
                 return  # another took its place
 
     def _next(self) -> _Job | None:
         with self._changed:
             if monotonic() > self._until:
                 self._drop_jobs()
-            for name, jobs in self._jobs.items():
-                if jobs and name not in self._turns:
+            for key, jobs in self._jobs.items():
+                if jobs and key not in self._turns:
                     job = jobs.popleft()
-                    self._turns[name] = _Turn(job, monotonic())
+                    self._turns[key] = _Turn(job, monotonic())
                     return job
             self._workers -= 1  # whoever asked ends
             self._changed.notify_all()
@@ -238,10 +254,10 @@ class Sender:
 
     def _drop_jobs(self) -> None:
         """What was not begun is left to whoever has the right to now."""
-        for name, jobs in self._jobs.items():
+        for key, jobs in self._jobs.items():
             for job in jobs:
                 self._dropped.add(job.message.id)
-                self._open[job.message.id].discard(name)
+                self._open[job.message.id].discard(key)
                 self._close_if_over(job.message.id)
             jobs.clear()
 
@@ -252,26 +268,28 @@ class Sender:
 
     def _look_for_hangs(self) -> None:
         over = monotonic() - self._limit_seconds
-        for name, turn in self._turns.items():
+        for key, turn in self._turns.items():
             if turn.is_late or turn.began > over:
                 continue
             turn.is_late = True
             self._workers -= 1
-            jobs = self._jobs.get(name, deque())
-            behind = [turn.job, *jobs]
-            jobs.clear()
-            for job in behind:
-                self._answered(job.message.id, name, f"has not answered for {self._limit_seconds:.0f} s")
-                self._close_if_over(job.message.id)
+            self._jobs.setdefault(key, deque()).appendleft(turn.job)
+            self._fail_behind(key, f"has not answered for {self._limit_seconds:.0f} s")
         self._start_workers()
 
-    def _answered(self, message: str, service: str, why: str | None) -> None:
-        if why is None:
-            self._log.append(Result(message, "delivered", service))
-        else:
+    def _fail_behind(self, key: str, why: str) -> None:
+        """All that waits for a service that hangs: each would take as long."""
+        jobs = [*self._jobs.get(key, ())]
+        self._jobs.pop(key, None)
+        for job in jobs:
+            self._answered(job.message.id, job.service, why)
+            self._close_if_over(job.message.id)
+
+    def _answered(self, message: str, service: Service, why: str | None) -> None:
+        if why is not None:
             self._failed.add(message)
-            self._log.append(Result(message, "failed", service, why))
-        self._open[message].discard(service)
+        self._log.append(_result(message, service, why))
+        self._open[message].discard(service.key)
 
     def _close_if_over(self, message: str) -> None:
         if self._open[message]:
@@ -284,6 +302,17 @@ class Sender:
         self._failed.discard(message)
         self._dropped.discard(message)
         self._changed.notify_all()
+
+
+def _result(message: str, service: Service, why: str | None) -> Result:
+    what: What = "delivered" if why is None else "unanswered" if why == UNANSWERED else "failed"
+    return Result(message, what, service.name, why or "", service.key)
+
+
+def _why_none(recipient: str) -> str:
+    """What whoever looks into the file would not find out there."""
+    is_split = _NO_TAG.search(recipient) is not None
+    return ", nor can it: Apprise ends a tag at a space, comma, semicolon or bracket" if is_split else ""
 
 
 def _state(path: Path) -> object:
