@@ -117,19 +117,41 @@ _CONDITIONS = {
 
 def guards(*, with_control: bool) -> st.SearchStrategy[Table]:
     """Guards; against control only where there is one."""
-    what_next = {
-        "on_breach": st.sampled_from(["rollback", "hold", "warn"]),
-        "on_no_data": st.sampled_from(["hold", "rollback", "ignore"]),
-    }
+    own = st.sampled_from(["checkout_failed", "x", "error", "a" * 64, "e2e_"])
     slower_than = st.sampled_from(["400ms", "2s", "1m", "1001ms"])
-    of_errors: _Form = {"metric": st.just("errors"), "limit": _LIMITS}
-    of_slow: _Form = {"metric": st.just("slow"), "limit": _LIMITS, "slower_than": slower_than}
+    query: _Form = {"metric": own, "query": _texts()}
+    limits: list[_Form] = [
+        {"metric": own | st.just("errors"), "limit": _LIMITS},
+        {"metric": st.just("slow"), "limit": _LIMITS, "slower_than": slower_than},
+        {"metric": own, "at_least": _LIMITS},
+    ]
     against: _Form = {
-        "metric": st.sampled_from(["errors", "slow"]),
+        "metric": own | st.sampled_from(["errors", "slow"]),
         "vs_control": st.integers(1000, 100_000).map(lambda thousandths: thousandths / 1000) | st.integers(1, 100),
     }
-    forms = [of_errors, of_slow, against] if with_control else [of_errors, of_slow]
-    return st.one_of(*(st.fixed_dictionaries(form, optional=what_next) for form in forms))
+    return st.one_of(
+        *(_acting(form, _SHARED) for form in limits),
+        *(_acting(query | {bound: _NUMBERS}, _ASKED) for bound in ("limit", "at_least")),
+        *([_acting(against)] if with_control else []),
+    )
+
+
+_SHARED: _Form = {"on_shared": st.sampled_from(["rollback", "hold"])}
+_ASKED: _Form = {
+    "every": st.sampled_from(["5s", "30s", "1h", "1m30s", "5000ms"]),
+    "for": st.sampled_from(["0s", "1s", "5m", "24h", "1d"]),
+}
+_NO_DATA: _Form = {"on_no_data": st.sampled_from(["hold", "rollback", "ignore"])}
+
+
+def _acting(form: _Form, more: Mapping[str, st.SearchStrategy[Any]] = MappingProxyType({})) -> st.SearchStrategy[Table]:
+    """Guards of a form, each with something of what it may do."""
+    asked = {key: value for key, value in more.items() if key not in _SHARED}
+    return st.one_of(
+        st.fixed_dictionaries(form, optional={**more, **_NO_DATA, "on_breach": st.just("rollback")}),
+        st.fixed_dictionaries(form | {"on_breach": st.sampled_from(["hold", "warn"])}, optional={**asked, **_NO_DATA}),
+        st.fixed_dictionaries(form | {"observe": st.just(True)}, optional=asked),
+    )
 
 
 def _guard_lists(*, with_control: bool) -> st.SearchStrategy[list[Table]]:

@@ -52,6 +52,23 @@ def test_an_attribute_that_looks_misspelt() -> None:
     assert paths_and_words(audience={"regoin": "x"}) == [("flags.a.audience.regoin", '"regoin" is taken for one')]
 
 
+def test_a_metric_that_looks_misspelt_is_counted_by_nobody() -> None:
+    own = [{"metric": "error", "limit": "1%"}, {"metric": "checkout_failed", "limit": "1%"}]
+    asked = {"metric": "error", "query": "up", "limit": 1}
+    stages = [{"name": "gb", "min_sample": 1, "guards": [LIMIT, {"metric": "slows", "limit": "1%"}]}, LAST]
+    assert paths_and_words(stages=stages, guards=[LIMIT, *own, asked]) == [
+        ("flags.a.stages.gb.guards[1].metric", '"slows" is taken for a me'),
+        ("flags.a.guards[1].metric", '"error" is taken for a me'),
+    ]
+
+
+def test_a_guard_that_observes_is_no_rollback_guard() -> None:
+    stages = [{"name": "gb", "min_sample": 1, "guards": [LIMIT]}, LAST]
+    assert paths_and_words(stages=stages, guards=[LIMIT | {"observe": True}]) == [
+        ("flags.a.stages.everyone", "no rollback guard is judg"),
+    ]
+
+
 def test_a_date_that_has_passed_once_the_stage_is_reached() -> None:
     dates = {
         "first": None,

@@ -62,6 +62,15 @@ def test_a_request_may_be_slow_from_milliseconds_on_but_not_from_zero() -> None:
     assert is_refused(fields.MILLISECONDS, "0ms")
 
 
+def test_a_duration_within_bounds_says_them() -> None:
+    kind = fields.seconds_between(5, 3600)
+    assert (read(kind, "5s"), read(kind, "1h")) == (5, 3600)
+    assert all(is_refused(kind, value) for value in ("4s", "3601s", "5500ms", "0s", 30, "often"))
+    place = Place("<test>", "every")
+    kind.read("4s", place)
+    assert place.mistakes[0].allowed.startswith("allowed: a duration in whole seconds, 5s to 1h")
+
+
 @given(st.integers(0, 315_360_000))
 @example(0)
 def test_a_duration_reads_back(seconds: int) -> None:
@@ -166,6 +175,57 @@ def test_numbers_are_exact_whatever_the_decimal_context_of_the_app() -> None:
 )
 def test_no_share(value: object) -> None:
     assert is_refused(fields.SHARE, value)
+
+
+# --- plain numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "number", "written"),
+    [
+        (100, "100", 100),
+        (-3, "-3", -3),
+        (0, "0", 0),
+        (Decimal("-0.0"), "0", 0),
+        (Decimal("0.05"), "0.05", 0.05),
+        (Decimal("100.0"), "100", 100),
+        (Decimal("0.1000000000000000055511151231257827"), "0.1", 0.1),
+        (2**53 + 1, "9007199254740992", 2.0**53),
+        (Decimal("1E+300"), "1E+300", 1e300),
+        (Decimal("5E-324"), "5E-324", 5e-324),
+    ],
+)
+def test_a_plain_number_is_what_a_float_holds(value: object, number: str, written: float) -> None:
+    found = read(fields.NUMBER, value)
+    assert found == Decimal(number)
+    assert (type(fields.number_to_json(found)), fields.number_to_json(found)) == (type(written), written)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Decimal("NaN"),
+        Decimal("sNaN"),
+        Decimal("-Infinity"),
+        Decimal("1E+309"),
+        Decimal("1E-400"),
+        pytest.param(10**5000, id="huge"),
+        True,
+        "5",
+        "1%",
+        None,
+        [1],
+    ],
+)
+def test_no_plain_number(value: object) -> None:
+    assert is_refused(fields.NUMBER, value)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_plain_number_reads_back(number: float) -> None:
+    found = read(fields.NUMBER, Decimal(repr(number)))
+    assert float(found) == number
+    assert read(fields.NUMBER, Decimal(repr(fields.number_to_json(found)))) == found
 
 
 # --- the rest -----------------------------------------------------------------------------------------

@@ -58,6 +58,12 @@ _WORDS = st.sampled_from(
         "limit",
         "vs_control",
         "slower_than",
+        "query",
+        "every",
+        "for",
+        "on_breach",
+        "on_shared",
+        "observe",
         "soak",
         "hours",
         "unit",
@@ -167,6 +173,7 @@ PLACES = [
     '{{"flags": {{"a": {{"description": "A", "owner": "o", "audience": {{"city_id": [{0}, "x"]}}}}}}}}',
     '{{"flags": {{"a": {{"description": "A", "owner": "o", "audience": {{"seats": {{"below": {0}, "prefix": 1}}}}}}}}}}',
     '{{"flags": {{"a": {{"stages": [{{"share": {0}, "min_sample": {0}, "guards": [{{"vs_control": {0}}}]}}]}}}}}}',
+    '{{"flags": {{"a": {{"guards": [{{"metric": "queue", "query": "up", "limit": {0}, "every": {0}, "for": {0}}}]}}}}}}',
 ]
 
 
@@ -195,6 +202,7 @@ LONG = "9" * 100_000
         {"stages": [{"name": "a" * 100_000, "soak": LONG + "d"}, {"name": "b", "soak": "9" * 39 + "d"}]},
         {"stages": [{"name": "a", "hours": "Mon 09:00-16:00 " + LONG}, {"name": "b"}]},
         {"guards": [{"metric": LONG, "limit": LONG + "%", "slower_than": LONG + "ms", LONG: LONG}]},
+        {"guards": [{"metric": "a" * 65, "query": LONG, "at_least": LONG, "every": LONG + "s", "for": "9" * 39 + "s"}]},
         {"audience": {"app": {"version": ">=" + LONG, "in_network": LONG, "before": LONG, LONG: LONG}}},
         {"audience": {"app": {"version": ">=" + "9" * 4500}}},
         {"audience": {LONG: {str(number): number for number in range(1000)}}},

@@ -56,6 +56,13 @@ def document_in(path: Path) -> Any:
     return json.loads(json.dumps(tomllib.loads(text), default=date.isoformat))
 
 
+def with_guard(guard: Any) -> Any:
+    """A flag with that guard, in a stage with a control."""
+    stages = [{"name": "tenth", "share": 10, "soak": "24h"}, {"name": "everyone"}]
+    flag = {"description": "A", "owner": "owner@example.com", "stages": stages, "guards": [guard]}
+    return {"flags": {"a": flag}}
+
+
 def is_parsed(document: Any) -> bool:
     try:
         parse(json.dumps(document), syntax="json")
@@ -91,6 +98,30 @@ def test_refuses_the_wrong_files_but_for_what_only_parse_knows(path: Path) -> No
     assert VALIDATOR.is_valid(document_in(path)) == (path.name in ONLY_PARSE_KNOWS)
 
 
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "metric": st.sampled_from(["errors", "slow", "checkout_failed", "requests"]),
+            "limit": st.sampled_from(["1%", 1]),
+            "at_least": st.sampled_from(["5%", 0.5]),
+            "vs_control": st.just(1.25),
+            "slower_than": st.just("400ms"),
+            "query": st.sampled_from(["up", ""]),
+            "every": st.just("30s"),
+            "for": st.just("5m"),
+            "on_breach": st.sampled_from(["rollback", "hold", "warn"]),
+            "on_no_data": st.just("hold"),
+            "on_shared": st.just("hold"),
+            "observe": st.booleans(),
+        },
+    )
+    | strategies.guards(with_control=True)
+)
+def test_refuses_of_guards_what_parse_refuses(guard: dict[str, Any]) -> None:
+    assert VALIDATOR.is_valid(with_guard(guard)) == is_parsed(with_guard(guard))
+
+
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths of all keys and items."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
@@ -110,6 +141,12 @@ _KEYS = st.sampled_from(
         "audience",
         "limit",
         "slower_than",
+        "at_least",
+        "vs_control",
+        "query",
+        "for",
+        "on_shared",
+        "observe",
         "x y",
         "unit",
         "template",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from flaggate.errors import closest
 from flaggate.flags.audience import ATTRIBUTES, Audience, attributes_of
 from flaggate.flags.canonical import percent
-from flaggate.flags.model import Flag, Stage, guards_judged_in
+from flaggate.flags.guards import METRICS
+from flaggate.flags.model import Flag, Guard, Stage, guards_judged_in
 
 __all__ = ["advice", "misspelt"]
 
@@ -25,13 +26,15 @@ def advice(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
 
 
 def misspelt(flags: Mapping[str, Flag]) -> Iterator[tuple[str, str]]:
-    """Of these those that let in, or fail to deny, whom nobody meant."""
+    """Of these those that let in, or fail to deny, whom nobody meant, and guards that nothing is counted for."""
     for flag in flags.values():
         path = f"flags.{flag.name}"
         yield from _misspelt(f"{path}.deny", flag.deny)
         yield from _misspelt(f"{path}.audience", flag.audience)
         for stage in flag.stages:
             yield from _misspelt(f"{path}.stages.{stage.name}.audience", stage.audience)
+            yield from _misspelt_metrics(f"{path}.stages.{stage.name}", stage.guards)
+        yield from _misspelt_metrics(path, flag.guards)
 
 
 def _stage(flag: Flag, stage: Stage) -> Iterator[str]:
@@ -42,7 +45,7 @@ def _stage(flag: Flag, stage: Stage) -> Iterator[str]:
         yield f"{percent(stage.share_thousandths)} % of a place by user: who leaves the place leaves the stage"
     if stage.share_thousandths == 0:
         yield "a share of 0 lets in nobody"
-    if not any(guard.on_breach == "rollback" for guard in guards_judged_in(flag, stage)):
+    if not any(guard.rolls_back for guard in guards_judged_in(flag, stage)):
         yield "no rollback guard is judged here: the rollout will not start"
 
 
@@ -63,3 +66,11 @@ def _misspelt(path: str, audience: Audience) -> Iterator[tuple[str, str]]:
         meant = closest(name, ATTRIBUTES)
         if meant:
             yield f"{path}.{name}", f'"{name}" is taken for one of the app\'s own attributes; did you mean "{meant}"?'
+
+
+def _misspelt_metrics(path: str, guards: Sequence[Guard]) -> Iterator[tuple[str, str]]:
+    for index, guard in enumerate(guards):
+        meant = None if guard.query is not None or guard.metric in METRICS else closest(guard.metric, METRICS)
+        if meant:
+            words = f'"{guard.metric}" is taken for a metric of the app\'s own; did you mean "{meant}"?'
+            yield f"{path}.guards[{index}].metric", words

@@ -5,12 +5,12 @@ Stores keep it, differences compare it; what is the default is left out.
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
 from flaggate.flags.conditions import audience_to_json
-from flaggate.flags.fields import duration_text, hours_text, percent_text
-from flaggate.flags.model import FULL_SHARE, Flag, Guard, Segment, Stage
+from flaggate.flags.fields import duration_text, hours_text
+from flaggate.flags.guards import guard_to_json
+from flaggate.flags.model import FULL_SHARE, Flag, Segment, Stage
 from flaggate.flags.notify import notify_to_json
 
 __all__ = ["flag_to_json", "percent", "segment_to_json"]
@@ -19,22 +19,6 @@ __all__ = ["flag_to_json", "percent", "segment_to_json"]
 def percent(thousandths: int) -> int | float:
     """A share in percent, as JSON writes it."""
     return thousandths // 1000 if thousandths % 1000 == 0 else thousandths / 1000
-
-
-def _guard_to_json(guard: Guard) -> dict[str, Any]:
-    written = {
-        "metric": guard.metric,
-        "limit": None if guard.limit is None else percent_text(guard.limit),
-        "vs_control": None if guard.vs_control is None else _number(guard.vs_control),
-        "slower_than": None if guard.slower_than_ms is None else duration_text(guard.slower_than_ms),
-        "on_breach": None if guard.on_breach == "rollback" else guard.on_breach,
-        "on_no_data": None if guard.on_no_data == "hold" else guard.on_no_data,
-    }
-    return {key: value for key, value in written.items() if value is not None}
-
-
-def _number(value: Decimal) -> int | float:
-    return int(value) if value == int(value) else float(value)
 
 
 def _stage_to_json(stage: Stage) -> dict[str, Any]:
@@ -49,7 +33,7 @@ def _stage_to_json(stage: Stage) -> dict[str, Any]:
         "not_before": None if stage.not_before is None else stage.not_before.isoformat(),
         "hours": None if stage.hours is None else hours_text(stage.hours),
         "prove": stage.prove or None,
-        "guards": [_guard_to_json(guard) for guard in stage.guards] or None,
+        "guards": [guard_to_json(guard) for guard in stage.guards] or None,
     }
     return {key: value for key, value in written.items() if value is not None}
 
@@ -65,7 +49,7 @@ def flag_to_json(flag: Flag) -> dict[str, Any]:
         "deny": audience_to_json(flag.deny) if flag.deny else None,
         "audience": audience_to_json(flag.audience) if flag.audience else None,
         "stages": [_stage_to_json(stage) for stage in flag.stages] or None,
-        "guards": [_guard_to_json(guard) for guard in flag.guards] or None,
+        "guards": [guard_to_json(guard) for guard in flag.guards] or None,
         "notify": notify_to_json(flag),
     }
     return {key: value for key, value in written.items() if value is not None}

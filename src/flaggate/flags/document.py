@@ -16,10 +16,11 @@ from typing import Any, Final, Literal, TypeAlias
 from flaggate.errors import DocumentError, closest
 from flaggate.flags.conditions import AUDIENCE, SEGMENT_AUDIENCE
 from flaggate.flags.fields import NAME, NAME_PATTERN, TEXT, TEXTS, choice
+from flaggate.flags.guards import GUARDS
 from flaggate.flags.model import AUTOMATIC, Flag, Segment
 from flaggate.flags.notify import NOTIFY
 from flaggate.flags.place import Kind, Place, read_table, show, table_schema
-from flaggate.flags.stages import GUARDS, STAGES, check_guards, whole_plan
+from flaggate.flags.stages import STAGES, check_guards, whole_plan
 from flaggate.flags.templates import TEMPLATE_SCHEMA, Template, find_template, read_templates, with_template
 
 __all__ = [

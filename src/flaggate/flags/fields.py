@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from decimal import Context, Decimal
+from math import isfinite
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -24,7 +25,8 @@ __all__ = [
     "MOMENT",
     "NAME",
     "NAME_PATTERN",
-    "PROVE",
+    "NUMBER",
+    "ONLY_TRUE",
     "SECONDS",
     "SHARE",
     "TEXT",
@@ -33,7 +35,9 @@ __all__ = [
     "choice",
     "duration_text",
     "hours_text",
+    "number_to_json",
     "percent_text",
+    "seconds_between",
 ]
 
 NAME_PATTERN: Final = "^[a-z][a-z0-9-]{0,199}$"  # 200 is what stores keep
@@ -47,6 +51,7 @@ _MILLISECONDS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 8
 _LONGEST_DURATION: Final = 3_650 * _MILLISECONDS["d"]
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MOST_REQUESTS: Final = 10**9
+_WHOLE_FLOATS: Final = 2**53
 _EXACT: Final = Context(prec=40)
 """Wide enough for every number below; the app's own decimal context may round."""
 
@@ -106,6 +111,20 @@ def _read_seconds(value: object, place: Place) -> int | None:
     return None
 
 
+def seconds_between(lowest: int, highest: int) -> Kind:
+    """A duration in whole seconds within these bounds, which are seconds too."""
+
+    def read(value: object, place: Place) -> int | None:
+        found = _milliseconds(value)
+        if found is not None and found % 1000 == 0 and lowest <= found // 1000 <= highest:
+            return found // 1000
+        bounds = " to ".join(duration_text(bound * 1000) for bound in (lowest, highest))
+        place.wrong_value(value, f'a duration in whole seconds, {bounds}: "30s", "5m"')
+        return None
+
+    return Kind(read, SECONDS.schema)
+
+
 def _read_milliseconds(value: object, place: Place) -> int | None:
     found = _milliseconds(value)
     if found:
@@ -130,6 +149,17 @@ def _read_limit(value: object, place: Place) -> Decimal | None:
     return None
 
 
+def _read_number(value: object, place: Place) -> Decimal | None:
+    """Exact as far as the 64-bit floats go, in which Prometheus counts."""
+    if isinstance(value, (int, Decimal)) and not isinstance(value, bool):
+        with suppress(ValueError, OverflowError):  # a signalling NaN, a whole number of a thousand digits
+            number = float(value)
+            if isfinite(number) and bool(number) == bool(value):
+                return Decimal(repr(number + 0.0))  # -0.0 is 0
+    place.wrong_value(value, "a plain number, as the query answers it (a 64-bit float at most): 100, 0.05")
+    return None
+
+
 def _read_times(value: object, place: Place) -> Decimal | None:
     found = _thousandths(value, 1, 100)
     if found is not None:
@@ -149,7 +179,7 @@ def _read_approval(value: object, place: Place) -> str | None:
     return None
 
 
-def _read_prove(value: object, place: Place) -> bool | None:
+def _read_true(value: object, place: Place) -> bool | None:
     if value is True:
         return True
     place.wrong_value(value, "true; leave it out otherwise")
@@ -216,6 +246,11 @@ def percent_text(fraction: Decimal) -> str:
     return f"{fraction.scaleb(2, context=_EXACT).normalize(context=_EXACT):f}%"
 
 
+def number_to_json(value: Decimal) -> int | float:
+    """A number as JSON writes it: 100, 0.05."""
+    return int(value) if -_WHOLE_FLOATS < value < _WHOLE_FLOATS and value == int(value) else float(value)
+
+
 def hours_text(hours: Hours) -> str:
     """Hours as people write them."""
     days = _DAYS[hours.days[0]] + (f"-{_DAYS[hours.days[-1]]}" if len(hours.days) > 1 else "")
@@ -235,8 +270,9 @@ SECONDS: Final = Kind(_read_seconds, _schema(type="string", pattern=_DURATION_PA
 MILLISECONDS: Final = Kind(_read_milliseconds, _schema(type="string", pattern=_DURATION_PATTERN, maxLength=40))
 COUNT: Final = Kind(_read_count, _schema(type="integer", minimum=1, maximum=_MOST_REQUESTS))
 LIMIT: Final = Kind(_read_limit, _schema(type="string", pattern=_PERCENT_PATTERN, maxLength=20))
+NUMBER: Final = Kind(_read_number, _schema(type="number"))
 TIMES: Final = Kind(_read_times, _schema(type="number", minimum=1, maximum=100))
 APPROVAL: Final = Kind(_read_approval, _schema(enum=[True, "other"]))
-PROVE: Final = Kind(_read_prove, _schema(const=True))
+ONLY_TRUE: Final = Kind(_read_true, _schema(const=True))
 MOMENT: Final = Kind(_read_moment, _schema(type="string", format="date-time"))
 HOURS: Final = Kind(_read_hours, _schema(type="string", pattern=_HOURS_PATTERN))

@@ -37,17 +37,45 @@ FULL_SHARE: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """A metric and its limit. Declared here; nothing judges it yet."""
+    """A metric and what it may be: against a limit, against control, or a query's answer."""
 
-    metric: Literal["errors", "slow"]
+    metric: str
+    """`errors`, `slow`, what the app measures itself, or with a `query` a name for what it asks."""
     limit: Decimal | None = None
-    """The largest fraction (0..1) of the exposed requests that may be bad."""
+    """The largest fraction (0..1) of the exposed requests that may be bad; of a `query` the largest answer."""
+    at_least: Decimal | None = None
+    """The smallest fraction (0..1) of the exposed requests for which the app measured it; of a `query` the smallest
+    answer."""
     vs_control: Decimal | None = None
     """At most so many times the control's."""
     slower_than_ms: int | None = None
     """`slow` with a `limit`: a request is bad when it took longer, in milliseconds."""
+    query: str | None = None
+    """In PromQL: asked of a Prometheus server."""
+    every_seconds: int | None = None
+    """How often it is asked; None = not a query."""
+    for_seconds: int | None = None
+    """For how long its answers have to be over the limit; None = one is enough, or not a query."""
     on_breach: Literal["rollback", "hold", "warn"] = "rollback"
     on_no_data: Literal["hold", "rollback", "ignore"] = "hold"
+    on_shared: Literal["rollback", "hold"] = "rollback"
+    """What happens when it is over the limit without the feature as well."""
+    observe: bool = False
+    """Judge and show, and never act."""
+
+    @property
+    def key(self) -> str | None:
+        """Under which its bad requests are counted by unit; None for a query."""
+        if self.query is not None:
+            return None
+        if self.metric != "slow":
+            return self.metric if self.at_least is None else f"no {self.metric}"
+        return "slower" if self.slower_than_ms is None else f"slow {self.slower_than_ms}"
+
+    @property
+    def rolls_back(self) -> bool:
+        """Whether its breach is one of the rollout."""
+        return self.on_breach == "rollback" and not self.observe
 
 
 @dataclass(frozen=True, slots=True)

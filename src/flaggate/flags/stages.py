@@ -1,4 +1,4 @@
-"""Stages and guards as people write them.
+"""Stages as people write them, and what they and the guards ask of each other.
 
 Each stage is read for itself first; what one says about another is checked once the plan is whole, for a
 flag may have taken some of it from a template.
@@ -17,65 +17,19 @@ from flaggate.flags.fields import (
     APPROVAL,
     COUNT,
     HOURS,
-    LIMIT,
-    MILLISECONDS,
     MOMENT,
     NAME,
-    PROVE,
+    ONLY_TRUE,
     SECONDS,
     SHARE,
-    TIMES,
-    choice,
 )
-from flaggate.flags.model import FULL_SHARE, Guard, Stage
-from flaggate.flags.place import Kind, Place, read_list, read_table, table_schema
+from flaggate.flags.guards import GUARDS
+from flaggate.flags.model import FULL_SHARE, Stage
+from flaggate.flags.place import Kind, Place, read_table, table_schema
 
-__all__ = ["GUARDS", "STAGES", "Draft", "check_end", "check_guards", "whole_plan"]
+__all__ = ["STAGES", "Draft", "check_end", "check_guards", "whole_plan"]
 
 _CONDITIONS: Final = ("soak", "min_sample", "approval", "not_before", "hours", "prove")
-
-
-# --- guards ---------------------------------------------------------------------------------
-
-
-def _read_guard(value: object, place: Place) -> Guard | None:
-    found = read_table(value, place, _GUARD, what="guard", required=("metric",))
-    if not isinstance(value, dict):
-        return None
-    metric, has_limit, has_times = found.get("metric"), "limit" in value, "vs_control" in value
-    if has_limit and has_times:
-        place.wrong("limit and vs_control are two guards", "write one table for each")
-    elif not has_limit and not has_times:
-        place.wrong("the guard has no limit", 'add limit = "1%", or vs_control = 1.25')
-    if metric == "slow" and has_limit and "slower_than" not in value:
-        place.wrong('"slower_than" is missing', 'say from when on a request is slow: slower_than = "400ms"')
-    if "slower_than" in value and (metric == "errors" or (has_times and not has_limit)):
-        place.key("slower_than").wrong(
-            '"slower_than" has no use here', 'it belongs to metric = "slow" with a limit, without vs_control'
-        )
-    found["slower_than_ms"] = found.pop("slower_than", None)
-    return Guard(**found) if metric else None
-
-
-def _read_guards(value: object, place: Place) -> tuple[Guard, ...]:
-    return read_list(value, place, Kind(_read_guard, {}), "guards")
-
-
-_GUARD: Final[dict[str, Kind]] = {
-    "metric": choice(("errors", "slow")),
-    "limit": LIMIT,
-    "vs_control": TIMES,
-    "slower_than": MILLISECONDS,
-    "on_breach": choice(("rollback", "hold", "warn")),
-    "on_no_data": choice(("hold", "rollback", "ignore")),
-}
-_GUARD_SCHEMA: Final = table_schema(_GUARD, ("metric",)) | {
-    "oneOf": [{"required": ["limit"]}, {"required": ["vs_control"]}],
-    "if": {"properties": {"metric": {"const": "slow"}}, "required": ["limit"]},
-    "then": {"required": ["slower_than"]},
-    "else": {"properties": {"slower_than": False}},
-}
-GUARDS: Final = Kind(_read_guards, {"type": "array", "items": _GUARD_SCHEMA})
 
 
 # --- each stage for itself ------------------------------------------------------------------
@@ -128,7 +82,7 @@ _STAGE: Final[dict[str, Kind]] = {
     "approval": APPROVAL,
     "not_before": MOMENT,
     "hours": HOURS,
-    "prove": PROVE,
+    "prove": ONLY_TRUE,
     "guards": GUARDS,
 }
 _STAGE_FIELDS: Final = {"share": "share_thousandths", "soak": "soak_seconds"}

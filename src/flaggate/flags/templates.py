@@ -11,9 +11,10 @@ from typing import Any, Final
 
 from flaggate.errors import closest
 from flaggate.flags.fields import NAME
+from flaggate.flags.guards import GUARDS
 from flaggate.flags.model import Guard
 from flaggate.flags.place import Kind, Place, read_table, table_schema, unknown_word
-from flaggate.flags.stages import GUARDS, STAGES, Draft, check_end
+from flaggate.flags.stages import STAGES, Draft, check_end
 
 __all__ = ["TEMPLATE_SCHEMA", "Template", "find_template", "read_templates", "with_template"]
 

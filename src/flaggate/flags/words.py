@@ -11,7 +11,7 @@ from typing import Any
 from flaggate.flags.audience import Audience, Condition
 from flaggate.flags.canonical import flag_to_json, percent
 from flaggate.flags.conditions import audience_to_json
-from flaggate.flags.fields import duration_text, percent_text
+from flaggate.flags.fields import duration_text, number_to_json, percent_text
 from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
 
 __all__ = [
@@ -74,12 +74,30 @@ def _declared(key: str, value: Any) -> str:
 
 def guard_words(guard: Guard) -> str:
     """errors at most 1%: rollback on breach, hold on no data."""
-    slow = "" if guard.slower_than_ms is None else f" (over {duration_text(guard.slower_than_ms)})"
+    return f"{_judged(guard)}: {', '.join(_acts(guard))}"
+
+
+def _judged(guard: Guard) -> str:
     if guard.vs_control is not None:
-        limit = f"{float(guard.vs_control):g} times the control's"
-    else:
-        limit = percent_text(guard.limit or Decimal(0))
-    return f"{guard.metric}{slow} at most {limit}: {guard.on_breach} on breach, {guard.on_no_data} on no data"
+        return f"{guard.metric} at most {float(guard.vs_control):g} times the control's"
+    bound = guard.limit if guard.limit is not None else guard.at_least or Decimal(0)
+    least = "most" if guard.limit is not None else "least"
+    if guard.query is not None:
+        asked = duration_text((guard.every_seconds or 0) * 1000)
+        lasting = f" for {duration_text(guard.for_seconds * 1000)}" if guard.for_seconds else ""
+        return f"{guard.metric} (a query, every {asked}) at {least} {value_words(number_to_json(bound))}{lasting}"
+    slow = "" if guard.slower_than_ms is None else f" (over {duration_text(guard.slower_than_ms)})"
+    return f"{guard.metric}{slow} at {least} {percent_text(bound)}"
+
+
+def _acts(guard: Guard) -> Iterator[str]:
+    if guard.observe:
+        yield "observes, never acts"
+        return
+    yield f"{guard.on_breach} on breach"
+    if guard.on_shared != "rollback":
+        yield f"{guard.on_shared} if it is as bad without the feature"
+    yield f"{guard.on_no_data} on no data"
 
 
 def moment_words(moment: datetime) -> str:
