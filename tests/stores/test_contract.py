@@ -12,9 +12,11 @@ import pytest
 
 from flaggate.errors import LeaseError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Store, Write
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Store, UnitSum, Window, Write
 from flaggate.stores.memory import MemoryStore
+from flaggate.stores.sums import units_of
 from flaggate.testing import StoreContract
+from flaggate.testing.contract.acting import AT
 
 Documents: TypeAlias = Mapping[str, Mapping[str, Any] | None]
 
@@ -94,6 +96,88 @@ class CommitsCounts(MemoryStore):
     def add_counts(self, report: Report) -> None:
         super().add_counts(report)
         self.commit([], [])
+
+
+class OtherMinutes(MemoryStore):
+    """Has the time of its windows from elsewhere."""
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        return [replace(window, began=window.began + 60) for window in super().windows(flag, since)]
+
+
+class KeepsWindows(MemoryStore):
+    """For ever."""
+
+    def _forget(self, report: Report, now: float) -> None:
+        return
+
+
+class ForgetsSums(MemoryStore):
+    """With the windows."""
+
+    def _forget(self, report: Report, now: float) -> None:
+        super()._forget(report, now)
+        recent = {place for _, place in self._windows}
+        self._counts = {place: count for place, count in self._counts.items() if place in recent}
+        self._units = {group: units for group, units in self._units.items() if group.span}
+
+
+class CountsTwice(MemoryStore):
+    """Takes a unit that another process met for another one."""
+
+    def add_counts(self, report: Report) -> None:
+        units = [replace(unit, unit=f"{unit.unit}-{report.process}") for unit in report.units]
+        super().add_counts(replace(report, units=tuple(units)))
+
+
+class OneMetric(MemoryStore):
+    """Compares names without regard to case, as some databases do."""
+
+    def add_counts(self, report: Report) -> None:
+        units = [replace(unit, metric=unit.metric.lower()) for unit in report.units]
+        super().add_counts(replace(report, units=tuple(units)))
+
+
+class ByArm(MemoryStore):
+    """A set that is nearly full takes those of one arm first."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(replace(report, units=tuple(sorted(report.units, key=lambda unit: unit.arm))))
+
+
+class NeverFull(MemoryStore):
+    """Takes whatever is new under another name of its set."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(report)
+        for group, seen in units_of(report.units, self._clock()).items():
+            self._units[group] = dict(seen) | self._units[group]
+
+
+class OneHour(MemoryStore):
+    """All hours are one."""
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        found = super().units(flag, attempt, stage)
+        return [one for one in found if one.began == max(other.began for other in found if other.span == one.span)]
+
+
+class KeepsUnits(MemoryStore):
+    """Of a flag that was made anew those of a former one."""
+
+    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
+        units = self._units
+        revision = super().commit(writes, events, holder=holder)
+        self._units = units
+        return revision
+
+
+class LastNumber(MemoryStore):
+    """Its pulse is that of one process, and another one begins anew."""
+
+    def add_counts(self, report: Report) -> None:
+        super().add_counts(report)
+        self._pulse = report.sequence
 
 
 class SharedCounts(MemoryStore):
@@ -238,6 +322,23 @@ CLOCK = CONTRACT.clock
         (LastHistogram(), CONTRACT.test_counts_are_summed_by_flag_attempt_stage_and_arm),
         (CommitsCounts(), CONTRACT.test_counting_changes_neither_the_revision_nor_a_version),
         (SharedCounts(), CONTRACT.test_what_was_counted_is_nobody_elses_to_change),
+        (Gullible(clock=CLOCK), CONTRACT.test_a_report_is_added_to_one_window),
+        (Gullible(clock=CLOCK), CONTRACT.test_units_of_a_report_are_added_once),
+        (OtherMinutes(clock=CLOCK), CONTRACT.test_counts_are_summed_by_window),
+        (KeepsWindows(clock=CLOCK), CONTRACT.test_windows_are_forgotten_in_time_and_sums_never),
+        (KeepsWindows(clock=CLOCK), CONTRACT.test_hours_and_windows_are_forgotten_in_time_and_the_stage_is_not),
+        (KeepsWindows(clock=CLOCK), CONTRACT.test_units_of_a_stage_that_was_left_are_forgotten),
+        (ForgetsSums(clock=CLOCK), CONTRACT.test_windows_are_forgotten_in_time_and_sums_never),
+        (ForgetsSums(clock=CLOCK), CONTRACT.test_hours_and_windows_are_forgotten_in_time_and_the_stage_is_not),
+        (CountsTwice(clock=CLOCK), CONTRACT.test_a_unit_is_counted_once_in_each_set),
+        (CountsTwice(clock=CLOCK), CONTRACT.test_units_that_threads_meet_at_once_are_counted_once),
+        (OneMetric(clock=CLOCK), CONTRACT.test_units_are_told_apart_by_metric_and_arm),
+        (ByArm(clock=CLOCK), CONTRACT.test_a_set_that_is_full_takes_no_more_units),
+        (NeverFull(clock=CLOCK), CONTRACT.test_a_set_that_is_full_takes_no_more_units),
+        (OneHour(clock=CLOCK), CONTRACT.test_each_hour_and_each_window_begins_with_nobody),
+        (KeepsUnits(clock=CLOCK), CONTRACT.test_a_flag_that_is_removed_takes_its_units_along),
+        (KeepsUnits(clock=CLOCK), CONTRACT.test_a_flag_that_is_made_anew_has_no_units),
+        (LastNumber(clock=CLOCK), CONTRACT.test_the_pulse_changes_with_every_report),
         (MemoryStore(), CONTRACT.test_the_lease_is_of_who_took_it),  # by another clock
         (Open(clock=CLOCK), CONTRACT.test_another_is_refused_while_it_lasts),
         (Open(clock=CLOCK), CONTRACT.test_of_threads_that_ask_at_once_one_gets_it),
@@ -262,6 +363,7 @@ CLOCK = CONTRACT.clock
     ids=lambda value: type(value).__name__ if isinstance(value, MemoryStore) else value.__name__,
 )
 def test_a_store_that_breaks_the_contract_is_found(store: Store, test: Callable[[Store], None]) -> None:
+    CLOCK.move(AT.timestamp() - CLOCK())  # where the contract begins, and not where the last one ended
     with pytest.raises(AssertionError):
         test(store)
 

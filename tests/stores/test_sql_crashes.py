@@ -1,15 +1,16 @@
 """What only the lease's holder writes, by a process that is killed between any two steps: nothing of it or all of it."""
 
 import os
+import shutil
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Count, Lease, Report, Store, Write
+from flaggate.stores.base import Count, Lease, Report, Store, UnitCount, Write
 from flaggate.stores.sql import SqlStore
 from tests.stores.crashing import crashes
 
@@ -82,6 +83,42 @@ def test_a_crash_during_a_fenced_commit(path: Path) -> None:
             commit(store)
         assert _everything(store) == after
     _assert_once(seen)
+
+
+def test_a_crash_while_a_report_is_added(path: Path) -> None:
+    """Sums, windows, units and the report's number go together; so what is handed over again is added once."""
+    at = 1_800_000_000.0
+    first = Report("q", 99, (Count("a", 1, 1, "on", 1, 0, {"10": 1}),), (_unit(1, "errors"), _unit(1, "requests")))
+    with closing(SqlStore(f"sqlite:///{path}", clock=lambda: at - 9 * 86_400.0)) as store:
+        store.add_counts(first)
+        before = _counted(store)
+    counts = Count("a", 1, 1, "on", 2, 1, {"10": 2}, {"paid": 1}), Count("a", 1, 2, "off", 1, 0, {"inf": 1})
+    units = _unit(1, "errors", bad=2), _unit(2, "errors"), _unit(2, "requests"), _unit(1, "requests")
+    second = Report("q", 100, counts, units)  # the hundredth: what is over is forgotten, too
+
+    def add(store: SqlStore) -> None:
+        store._clock = lambda: at
+        store.add_counts(second)
+
+    prepared, seen = path.with_name("prepared.db"), []
+    shutil.copy(path, prepared)
+    with closing(SqlStore(f"sqlite:///{path}")) as store:
+        add(store)
+        after = _counted(store)
+    assert (len(before[1]), len(after[1]), after[3] - before[3]) == (1, 2, 1)
+    for store in crashes(prepared, lambda store: add(cast("SqlStore", store))):
+        seen.append((before, after).index(_counted(store)))
+        add(store)
+        assert _counted(store) == after
+    _assert_once(seen)
+
+
+def _unit(number: int, metric: str, *, bad: int = 1) -> UnitCount:
+    return UnitCount("a", 1, 1, "treatment", metric, f"{number:016x}", bad)
+
+
+def _counted(store: Store) -> tuple[Any, ...]:
+    return store.counts(), store.windows("a", 0), store.units("a", 1, 1), store.pulse()
 
 
 def test_a_crash_while_the_lease_is_taken(tmp_path: Path) -> None:

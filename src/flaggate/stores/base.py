@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from flaggate.rollout.state import Event
 
-__all__ = ["Arm", "Changes", "Count", "Kind", "Lease", "Report", "Row", "Store", "Write", "added", "without_password"]
+__all__ = [
+    "HOUR_SECONDS",
+    "MOST_UNITS",
+    "REQUESTS",
+    "UNITS_KEPT_SECONDS",
+    "WINDOWS_KEPT_SECONDS",
+    "WINDOW_SECONDS",
+    "Arm",
+    "Changes",
+    "Count",
+    "Kind",
+    "Lease",
+    "Report",
+    "Row",
+    "Store",
+    "UnitCount",
+    "UnitSum",
+    "Window",
+    "Write",
+    "added",
+    "without_password",
+]
 
 Kind: TypeAlias = Literal["flag", "segment", "definitions"]
 Arm: TypeAlias = Literal["on", "off", "treatment", "control"]
@@ -64,6 +85,27 @@ class Count:
     """Those of them that failed: a status of 500 or above, an exception, or no response in time."""
     histogram: Mapping[str, int]
     """How many took longer than the edge before, and at most this one: upper edges in milliseconds, or `inf`."""
+    measured: Mapping[str, int] = field(default_factory=dict)
+    """Those of them for which the app measured something of its own, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCount:
+    """One unit, and how many of its requests were bad."""
+
+    flag: str
+    attempt: int
+    stage: int
+    arm: Arm
+    """`treatment` or `control`; `on` here is those that have the feature and no arm."""
+    metric: str
+    """A guard's key; of REQUESTS it counts that the unit was there at all."""
+    unit: str
+    """A salted hash: 16 hexadecimal digits."""
+    bad: int = 1
+
+
+REQUESTS: Final = "requests"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +115,45 @@ class Report:
     process: str
     sequence: int
     """Counted from 1: a store adds no report twice, and none older than the last one."""
-    counts: tuple[Count, ...]
+    counts: tuple[Count, ...] = ()
+    units: tuple[UnitCount, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What was counted within ten minutes."""
+
+    began: int
+    """Unix time, a multiple of WINDOW_SECONDS, by the clock of whoever added it."""
+    count: Count
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSum:
+    """The units of one set: what they have in common, and how many they are. No unit is twice in a set, nor in that of
+    treatment and in that of control: whom a lowered share moved stays where it was met first."""
+
+    arm: Arm
+    metric: str
+    span: int
+    """Of which time: 0 = the whole stage, HOUR_SECONDS or WINDOW_SECONDS."""
+    began: int
+    """Unix time, a multiple of the span, by the clock of whoever added it; 0 for the whole stage."""
+    units: int
+    bad: int
+    """The sum of their bad requests."""
+    squares: int
+    """The sum over units of the square of each one's bad requests."""
+
+
+WINDOW_SECONDS: Final = 600
+HOUR_SECONDS: Final = 3600
+WINDOWS_KEPT_SECONDS: Final = 8 * 86_400
+"""For so long a store tells windows of counts apart."""
+UNITS_KEPT_SECONDS: Final = 2 * HOUR_SECONDS
+"""For so long it keeps the units of hours and windows; of the whole stage until another one is reported."""
+MOST_UNITS: Final = 20_000
+"""Of one metric in one span: a set that is full takes no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +227,9 @@ class Store(Protocol):
         """The newest events, oldest first: of one flag or segment, or of all; only those with a greater id."""
 
     def add_counts(self, report: Report) -> None:
-        """Add a process's counts to the sums, once: a report that was added already changes nothing.
+        """Add a process's counts to the sums, to their window, and to the sets of units, once: a report that was added
+        already changes nothing. One without counts says that the process is there. What is not kept any longer is
+        forgotten along with a process's first report and its hundredth, or more often.
 
         Touches neither the revision nor any row's version. Waits for another writer only shortly.
 
@@ -157,6 +239,15 @@ class Store(Protocol):
 
     def counts(self, flag: str | None = None) -> list[Count]:
         """The sums of one flag, or of all: by flag, attempt, stage and arm, in this order."""
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        """What was counted of a flag in windows that end after `since` (Unix time), the oldest first."""
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        """The sets of units of one stage."""
+
+    def pulse(self) -> int:
+        """A number that changes whenever a process reports."""
 
     def take_lease(self, holder: str, who: str, seconds: float) -> bool:
         """Take the lease, or renew it. Returns whether this process has it now: not while another one's lasts; of several

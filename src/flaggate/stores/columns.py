@@ -8,9 +8,19 @@ from datetime import datetime
 from typing import Any
 
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Kind, Row
+from flaggate.stores.base import Count, Kind, Row
 
-__all__ = ["documents_of", "dumps", "event_columns", "event_of", "histogram_of", "loads", "row_of"]
+__all__ = [
+    "count_columns",
+    "count_of",
+    "documents_of",
+    "dumps",
+    "event_columns",
+    "event_of",
+    "histogram_of",
+    "loads",
+    "row_of",
+]
 
 
 def dumps(document: Mapping[str, Any] | None) -> Any:
@@ -57,6 +67,30 @@ def event_of(row: Any) -> Event:
         loads(row.evidence),
         row.kind,
         row.id,
+    )
+
+
+def count_columns(count: Count) -> dict[str, Any]:
+    """What is counted, without its place."""
+    return {
+        "requests": count.requests,
+        "errors": count.errors,
+        "histogram": dumps(count.histogram),
+        "measured": dumps(count.measured),
+    }
+
+
+def count_of(row: Any) -> Count:
+    """A row of the counts' table or of the windows', columns as attributes. What somebody broke counts as nothing."""
+    return Count(
+        row.flag,
+        row.attempt,
+        row.stage,
+        row.arm,
+        row.requests,
+        row.errors,
+        histogram_of(row.histogram),
+        histogram_of(row.measured),
     )
 
 

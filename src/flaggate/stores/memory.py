@@ -12,7 +12,8 @@ from uuid import uuid4
 
 from flaggate.errors import ConflictError, LeaseError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Write, added
+from flaggate.stores import sums
+from flaggate.stores.base import WINDOW_SECONDS, Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write
 
 __all__ = ["MemoryStore"]
 
@@ -32,7 +33,7 @@ class MemoryStore:
     """Keeps everything in this process; a fork gets a copy that goes its own way.
 
     Args:
-        clock: Unix time, for the lease.
+        clock: Unix time, for the lease and the windows.
     """
 
     url = "memory://"
@@ -46,7 +47,11 @@ class MemoryStore:
         self._revision = 0
         self._rows: dict[tuple[Kind, str], _Kept] = {}
         self._events: list[Event] = []
-        self._counts: dict[tuple[str, int, int, Arm], Count] = {}
+        self._counts: dict[sums.Place, Count] = {}
+        self._windows: dict[tuple[int, sums.Place], Count] = {}
+        self._units: dict[sums.Group, dict[sums.Member, int]] = {}
+        """How many of a unit's requests were bad."""
+        self._pulse = 0
         self._reported: dict[str, int] = {}
         self._lease: Lease | None = None
         self._progress: dict[str, str] = {}
@@ -77,6 +82,8 @@ class MemoryStore:
                 if write.kind == "flag" and (write.document is None or not write.expected)
             }
             self._counts = {key: count for key, count in self._counts.items() if key[0] not in gone}
+            self._windows = {key: count for key, count in self._windows.items() if key[1][0] not in gone}
+            self._units = {group: units for group, units in self._units.items() if group.flag not in gone}
             self._progress = {name: document for name, document in self._progress.items() if name not in gone}
             self._events += stored
             return self._revision
@@ -92,23 +99,54 @@ class MemoryStore:
 
     def add_counts(self, report: Report) -> None:
         with self._lock:
-            if report.sequence <= self._reported.get(report.process, 0):
+            last = self._reported.get(report.process, 0)
+            if report.sequence <= last:
                 return
+            now = self._clock()
             self._reported[report.process] = report.sequence
-            for count in report.counts:
-                key = count.flag, count.attempt, count.stage, count.arm
-                known = self._counts.get(key, Count(*key, 0, 0, {}))
-                self._counts[key] = replace(
-                    known,
-                    requests=known.requests + count.requests,
-                    errors=known.errors + count.errors,
-                    histogram=added(known.histogram, count.histogram),
-                )
+            self._pulse += 1
+            window = sums.span_began(now, WINDOW_SECONDS)
+            for place, count in sums.merged(report.counts).items():
+                nothing = Count(*place, 0, 0, {})
+                self._counts[place] = sums.plus(self._counts.get(place, nothing), count)
+                self._windows[window, place] = sums.plus(self._windows.get((window, place), nothing), count)
+            for group, seen in sums.units_of(report.units, now).items():
+                known = self._units.setdefault(group, {})
+                known |= sums.grown(group, seen, known, len(known))
+            if sums.forgets(report, is_first=not last):
+                self._forget(report, now)
+
+    def _forget(self, report: Report, now: float) -> None:
+        oldest = sums.oldest_window(now)
+        self._windows = {key: count for key, count in self._windows.items() if key[0] >= oldest}
+        newest = sums.newest_stages(report)
+        self._units = {group: units for group, units in self._units.items() if not sums.is_over(group, newest, now)}
 
     def counts(self, flag: str | None = None) -> list[Count]:
         with self._lock:
-            found = [count for key, count in sorted(self._counts.items()) if flag in (None, key[0])]
-        return [replace(count, histogram=dict(count.histogram)) for count in found]
+            found = [count for place, count in sorted(self._counts.items()) if flag in (None, place[0])]
+        return [_own_count(count) for count in found]
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        with self._lock:
+            found = [
+                (began, count)
+                for (began, place), count in sorted(self._windows.items())
+                if place[0] == flag and began + WINDOW_SECONDS > since
+            ]
+        return [Window(began, _own_count(count)) for began, count in found]
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        with self._lock:
+            return [
+                total.of(arm, group)
+                for group, units in sorted(self._units.items())
+                if group[:3] == (flag, attempt, stage)
+                for arm, total in sorted(sums.growth({}, units).items())
+            ]
+
+    def pulse(self) -> int:
+        return self._pulse
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
         with self._lock:
@@ -168,6 +206,10 @@ def _row(kind: Kind, name: str, kept: _Kept) -> Row:
 def _own(state: Any) -> Any:
     """A copy in JSON's types: what a database would give back."""
     return json.loads(json.dumps(state))
+
+
+def _own_count(count: Count) -> Count:
+    return replace(count, histogram=dict(count.histogram), measured=dict(count.measured))
 
 
 def _own_event(event: Event, number: int) -> Event:

@@ -25,9 +25,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores import tables
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Write, added, without_password
-from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, histogram_of, loads, row_of
+from flaggate.stores import sql_counts, tables
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write, without_password
+from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, row_of
 
 __all__ = ["SqlStore"]
 
@@ -35,7 +35,6 @@ _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, e
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
 _SHORTLY_SECONDS = 0.2
-_FORGET_SECONDS = 7 * 86_400  # a process that reported nothing for so long repeats no report
 _left_open: list[object] = []
 """Connections that another thread was using during the fork: not ours to close, so they are kept."""
 
@@ -47,7 +46,7 @@ class SqlStore:
         url: Of a file; a database in memory is private to a connection and refused.
         create: Whether to make the file and its tables when they are not there.
         busy_seconds: How long a write waits for another process's.
-        clock: Unix time, for the lease.
+        clock: Unix time, for the lease and the windows.
     """
 
     poll_seconds = 0.1
@@ -134,7 +133,7 @@ class SqlStore:
         else:
             connection.execute(sa.update(tables.rows).where(key).values(**values))
         if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
-            connection.execute(sa.delete(tables.counts).where(tables.counts.c.flag == write.name))
+            sql_counts.remove_flag(connection, write.name)
             connection.execute(sa.delete(tables.progress).where(tables.progress.c.name == write.name))
 
     def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
@@ -149,45 +148,23 @@ class SqlStore:
 
     def add_counts(self, report: Report) -> None:
         with self._beside() as connection:
-            if not self._is_new(connection, report):
-                return
-            for count in report.counts:
-                self._add(connection, count)
-
-    def _is_new(self, connection: sa.Connection, report: Report) -> bool:
-        """Whether the report was not added yet; it is taken for added from now on."""
-        this, now = tables.processes.c.id == report.process, int(time.time())
-        last = connection.scalar(sa.select(tables.processes.c.sequence).where(this))
-        if last is None:
-            connection.execute(sa.delete(tables.processes).where(tables.processes.c.seen < now - _FORGET_SECONDS))
-            made = {"id": report.process, "sequence": report.sequence, "seen": now}
-            connection.execute(sa.insert(tables.processes).values(made))
-            return True
-        if report.sequence <= last:
-            return False
-        connection.execute(sa.update(tables.processes).where(this).values(sequence=report.sequence, seen=now))
-        return True
-
-    def _add(self, connection: sa.Connection, count: Count) -> None:
-        key = {"flag": count.flag, "attempt": count.attempt, "stage": count.stage, "arm": count.arm}
-        this = sa.and_(*(tables.counts.c[column] == value for column, value in key.items()))
-        known = connection.execute(sa.select(tables.counts).where(this)).first()
-        if known is None:
-            values = {"requests": count.requests, "errors": count.errors, "histogram": dumps(count.histogram)}
-            connection.execute(sa.insert(tables.counts).values(**key, **values))
-            return
-        histogram = dumps(added(histogram_of(known.histogram), count.histogram))
-        values = {"requests": known.requests + count.requests, "errors": known.errors + count.errors}
-        connection.execute(sa.update(tables.counts).where(this).values(**values, histogram=histogram))
+            sql_counts.add_report(connection, report, self._clock())
 
     def counts(self, flag: str | None = None) -> list[Count]:
-        column = tables.counts.c
-        query = sa.select(tables.counts).order_by(column.flag, column.attempt, column.stage, column.arm)
-        if flag is not None:
-            query = query.where(column.flag == flag)
         with self._transaction() as connection:
-            found = connection.execute(query)
-            return [Count(**dict(row) | {"histogram": loads(row["histogram"])}) for row in found.mappings()]
+            return sql_counts.counts(connection, flag)
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        with self._transaction() as connection:
+            return sql_counts.windows(connection, flag, since)
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        with self._transaction() as connection:
+            return sql_counts.units(connection, flag, attempt, stage)
+
+    def pulse(self) -> int:
+        with self._transaction() as connection:
+            return sql_counts.pulse(connection)
 
     # --- the lease and what its holder keeps ------------------------------------------------
 
@@ -327,7 +304,7 @@ class SqlStore:
             raise StoreError(self.url, f"its schema is version {found}, {known}")
         if found != tables.SCHEMA_VERSION:
             with _begun(engine, "BEGIN IMMEDIATE") as connection:
-                tables.metadata.create_all(connection)  # those that are missing
+                tables.complete(connection)
                 older = tables.meta.c.schema_version == found  # unless somebody was faster
                 connection.execute(sa.update(tables.meta).where(older).values(schema_version=tables.SCHEMA_VERSION))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,17 @@ FLAGS = """
 [flags.banner]
 description = "A switch"
 owner = "owner@example.com"
+"""
+GO_ON = """
+from flaggate.contrib.django.store import DjangoStore
+from flaggate.stores.base import Count, Report
+
+store = DjangoStore()
+assert [count.measured for count in store.counts()] == [{}, {}]
+ones = [Count(flag, 1, 1, "on", 1, 0, {"10": 1}, {"paid": 1}) for flag in ("before", "meanwhile")]
+store.add_counts(Report("p", 1, tuple(ones)))
+for count in store.counts():
+    print(count.flag, count.requests, count.histogram, count.measured)
 """
 
 
@@ -73,9 +86,22 @@ def test_the_migrations_are_those_of_the_models(tmp_path: Path) -> None:
 def test_the_tables_can_be_taken_away_again(tmp_path: Path) -> None:
     project = Project(tmp_path)
     assert project.manage("migrate", "--verbosity=0") == (0, "")
-    for migration in ("0001", "0002", "zero"):
+    for migration in ("0002", "0001", "zero"):
         assert project.manage("migrate", "--verbosity=0", "flaggate", migration) == (0, "")
     assert project.manage("migrate", "--verbosity=0") == (0, "")
+
+
+def test_what_was_counted_before_an_update_goes_on(tmp_path: Path) -> None:
+    """Also where a process of the version before counts on, until the deploy comes to it."""
+    project, columns = Project(tmp_path), "flag, attempt, stage, arm, requests, errors, histogram"
+    for migration, flag in (("0002", "before"), ("0003", "meanwhile")):
+        assert project.manage("migrate", "--verbosity=0", "flaggate", migration) == (0, "")
+        with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as raw:
+            values = (flag, 1, 1, "on", 3, 1, '{"10":3}')
+            raw.execute(f"INSERT INTO flaggate_django_count ({columns}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            raw.commit()
+    code, said = project.manage("shell", "--verbosity=0", "--command", GO_ON)
+    assert (code, said.splitlines()) == (0, ["before 4 {'10': 4} {'paid': 1}", "meanwhile 4 {'10': 4} {'paid': 1}"])
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,14 @@ The names of the tables are not those of `flaggate.stores.sql`: both stores may 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from django.db import models
 
-__all__ = ["Count", "Event", "Lease", "Ledger", "Process", "Progress", "Row"]
+if TYPE_CHECKING:
+    from flaggate.stores.base import Arm
+
+__all__ = ["Count", "Event", "Lease", "Ledger", "Process", "Progress", "Row", "Unit", "UnitSet", "Window"]
 
 
 class Ledger(models.Model):
@@ -93,12 +98,78 @@ class Count(models.Model):
     requests: models.BigIntegerField[int, int] = models.BigIntegerField()
     errors: models.BigIntegerField[int, int] = models.BigIntegerField()
     histogram: models.TextField[str, str] = models.TextField()  # JSON
+    # JSON. For processes of an older flaggate that count during a deploy; no db_default, which MySQL does not take for a text.
+    measured: models.TextField[str | None, str | None] = models.TextField(null=True)
 
     objects = models.Manager["Count"]()
 
     class Meta:
         db_table = "flaggate_django_count"
         constraints = (models.UniqueConstraint(fields=["flag", "attempt", "stage", "arm"], name="flaggate_count_once"),)
+        default_permissions = ()
+
+
+class Window(models.Model):
+    """The sums of ten minutes."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    flag: models.CharField[str, str] = models.CharField(max_length=200)
+    began: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)  # Unix time
+    attempt: models.IntegerField[int, int] = models.IntegerField()
+    stage: models.IntegerField[int, int] = models.IntegerField()
+    arm: models.CharField[str, str] = models.CharField(max_length=20)
+    requests: models.BigIntegerField[int, int] = models.BigIntegerField()
+    errors: models.BigIntegerField[int, int] = models.BigIntegerField()
+    histogram: models.TextField[str, str] = models.TextField()  # JSON
+    measured: models.TextField[str, str] = models.TextField()  # JSON
+
+    objects = models.Manager["Window"]()
+
+    class Meta:
+        db_table = "flaggate_django_window"
+        constraints = (
+            models.UniqueConstraint(fields=["flag", "began", "attempt", "stage", "arm"], name="flaggate_window_once"),
+        )
+        default_permissions = ()
+
+
+class UnitSet(models.Model):
+    """The units of one arm that are counted together, in sums."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    flag: models.CharField[str, str] = models.CharField(max_length=200)
+    attempt: models.IntegerField[int, int] = models.IntegerField()
+    stage: models.IntegerField[int, int] = models.IntegerField()
+    metric: models.CharField[str, str] = models.CharField(max_length=200)
+    span: models.IntegerField[int, int] = models.IntegerField()  # seconds; 0 = the whole stage
+    began: models.BigIntegerField[int, int] = models.BigIntegerField()  # Unix time
+    arm: models.CharField[Arm, Arm] = models.CharField(max_length=20)
+    units: models.IntegerField[int, int] = models.IntegerField()
+    bad: models.BigIntegerField[int, int] = models.BigIntegerField()
+    squares: models.BigIntegerField[int, int] = models.BigIntegerField()
+
+    objects = models.Manager["UnitSet"]()
+
+    class Meta:
+        db_table = "flaggate_django_unit_set"
+        # Not unique: metrics are named by people, and MySQL compares without regard to case.
+        indexes = (models.Index(fields=["flag", "attempt", "stage"], name="flaggate_unit_set_place"),)
+        default_permissions = ()
+
+
+class Unit(models.Model):
+    """One of a set, and how many of its requests were bad."""
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    unit_set: models.BigIntegerField[int, int] = models.BigIntegerField()
+    unit: models.CharField[str, str] = models.CharField(max_length=32)  # hexadecimal
+    bad: models.BigIntegerField[int, int] = models.BigIntegerField()
+
+    objects = models.Manager["Unit"]()
+
+    class Meta:
+        db_table = "flaggate_django_unit"
+        constraints = (models.UniqueConstraint(fields=["unit_set", "unit"], name="flaggate_unit_once"),)
         default_permissions = ()
 
 

@@ -29,12 +29,13 @@ from django.utils.connection import ConnectionDoesNotExist
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.connection import Connections, hurried, hurry_transaction
 from flaggate.contrib.django.failures import store_errors
+from flaggate.contrib.django.store_counts import Counts
 from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.process import watched
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Write, added
-from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, histogram_of, loads, row_of
+from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write
+from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, row_of
 
 __all__ = ["DjangoStore"]
 
@@ -46,7 +47,6 @@ _CLOCKS: Final = {
     "mysql": "unix_timestamp(sysdate(6))",
 }
 """Unix time, in seconds."""
-_FORGET_SECONDS: Final = 7 * 86_400  # a process that reported nothing for so long repeats no report
 
 
 class DjangoStore:
@@ -56,7 +56,7 @@ class DjangoStore:
 
     Args:
         alias: Of the database. A DATABASE_ROUTERS that keeps apps apart has to let the app `flaggate` migrate there.
-        clock: Unix time, for the lease; None = the database's, which is one for all machines.
+        clock: Unix time, for the lease and the windows; None = the database's, which is one for all machines.
 
     Raises:
         StoreError: DATABASES has no such alias, or its driver is missing.
@@ -70,6 +70,7 @@ class DjangoStore:
         self.identity = ""
         self._clock = clock
         self._connections = Connections(alias)
+        self._counts = Counts(alias)
         self._in_turn = threading.Lock()
         self.directory: str | None = self._found_directory()
 
@@ -181,7 +182,7 @@ class DjangoStore:
         if anew:
             for ledger in (_COUNTS, _LEASE):  # or of two who wait for each other the database would refuse one
                 self._claim(ledger)
-            self._of(tables.Count).filter(flag__in=anew).delete()
+            self._counts.remove(anew)
             self._of(tables.Progress).filter(name__in=anew).delete()
 
     # --- events -----------------------------------------------------------------------------
@@ -197,52 +198,23 @@ class DjangoStore:
 
     def add_counts(self, report: Report) -> None:
         with self._beside(_COUNTS, "counts"):
-            if self._is_new(report):
-                self._add(report.counts)
-
-    def _is_new(self, report: Report) -> bool:
-        """Whether the report was not added yet; it is taken for added from now on."""
-        processes, now = self._of(tables.Process), int(time.time())
-        this = processes.filter(pk=report.process)
-        last = this.values_list("sequence", flat=True).first()
-        if last is None:
-            processes.filter(seen__lt=now - _FORGET_SECONDS).delete()
-            processes.create(id=report.process, sequence=report.sequence, seen=now)
-            return True
-        return report.sequence > last and bool(this.update(sequence=report.sequence, seen=now))
-
-    def _add(self, counts: Sequence[Count]) -> None:
-        rows = self._of(tables.Count)
-        known = {_key(row): row for row in rows.filter(flag__in={count.flag for count in counts})}
-        new: dict[Any, tables.Count] = {}
-        changed: dict[Any, tables.Count] = {}
-        for count in counts:
-            key = _key(count)
-            row = new.get(key) or known.get(key)
-            if row is None:
-                flag, attempt, stage, arm = key
-                row = tables.Count(
-                    flag=flag, attempt=attempt, stage=stage, arm=arm, requests=0, errors=0, histogram="{}"
-                )
-                new[key] = row
-            elif key not in new:
-                changed[key] = row
-            row.requests += count.requests
-            row.errors += count.errors
-            row.histogram = dumps(added(histogram_of(row.histogram), count.histogram))
-        rows.bulk_create(new.values())
-        rows.bulk_update(changed.values(), ["requests", "errors", "histogram"])
+            self._counts.add(report, self._now())
 
     def counts(self, flag: str | None = None) -> list[Count]:
-        query = self._of(tables.Count).all()
-        if flag is not None:
-            query = query.filter(flag=flag)
         with self._reading():
-            found = [
-                Count(row.flag, row.attempt, row.stage, row.arm, row.requests, row.errors, loads(row.histogram))
-                for row in query
-            ]
-        return sorted(found, key=_key)  # not ORDER BY: a database's collation may pass over hyphens
+            return self._counts.counts(flag)
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        with self._reading():
+            return self._counts.windows(flag, since)
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        with self._reading():
+            return self._counts.units(flag, attempt, stage)
+
+    def pulse(self) -> int:
+        with self._reading():
+            return self._of(tables.Ledger).filter(pk=_COUNTS).values_list("revision", flat=True).first() or 0
 
     # --- the lease and what its holder keeps ------------------------------------------------
 
@@ -390,7 +362,3 @@ def _is_within(connection: Any) -> bool:
     if not connection.in_atomic_block:
         return False
     return not (connection.atomic_blocks and connection.atomic_blocks[-1]._from_testcase)
-
-
-def _key(count: Any) -> Any:
-    return count.flag, count.attempt, count.stage, count.arm

@@ -7,11 +7,15 @@ from flaggate.testing.contract.leases import LeaseContract
 from flaggate.testing.contract.processes import ProcessContract
 from flaggate.testing.contract.progress import ProgressContract
 from flaggate.testing.contract.rows import RowContract
+from flaggate.testing.contract.units import UnitContract
+from flaggate.testing.contract.windows import WindowContract
 
 __all__ = ["StoreContract"]
 
 
-class StoreContract(RowContract, CountContract, LeaseContract, ProgressContract, ProcessContract):
+class StoreContract(
+    RowContract, CountContract, WindowContract, UnitContract, LeaseContract, ProgressContract, ProcessContract
+):
     """What every store keeps. Subclass it, with a fixture `store` that gives a new and empty one, which takes the time
     from `self.clock`:
 

@@ -25,6 +25,22 @@ class CountContract:
         assert store.counts() == [a_count("a"), *store.counts("b")]
         assert store.counts("nobody") == []
 
+    def test_what_the_app_measures_is_summed_by_its_name(self, store: Store) -> None:
+        """Of one flag as of another; names that a report does not know stay."""
+        for process, measured in (("one", {"paid": 1}), ("two", {"paid": 2**40, "Paid": 3}), ("three", {})):
+            store.add_counts(Report(process, 1, (Count("a", 1, 1, "on", 5, 0, {}, measured), a_count("b"))))
+        (total,) = store.counts("a")
+        assert (total.requests, total.measured) == (15, {"paid": 1 + 2**40, "Paid": 3})
+        assert store.counts("b") == [Count("b", 1, 1, "on", 3, 0, {"10": 3})]
+
+    def test_a_report_without_counts_adds_none(self, store: Store) -> None:
+        """It says that the process is there."""
+        store.add_counts(Report("p", 1, (a_count("a"),)))
+        store.add_counts(Report("p", 2))
+        store.add_counts(Report("p", 2, (a_count("a"),)))
+        store.add_counts(Report("q", 1))
+        assert store.counts() == [a_count("a")]
+
     def test_a_report_is_added_once(self, store: Store) -> None:
         """A process repeats what was not confirmed to it, and may overtake itself; numbers may be left out."""
         seen = []
