@@ -88,7 +88,7 @@ def test_progress_is_told() -> None:
         (GUARD, Answer.OK, []),
         (GUARD, Answer.TOO_FEW, []),
         (GUARD, Answer.SAFE, []),
-        (GUARD, Answer.NO_DATA, ["nothing is known of errors (no_data)"]),
+        (GUARD, Answer.NO_DATA, ["nothing is known of errors (no data)"]),
         (GUARD, Answer.ERROR, ["nothing is known of errors (error)"]),
         (replace(GUARD, on_no_data="ignore"), Answer.NO_DATA, []),
         (replace(GUARD, on_breach="hold"), Answer.BREACH, ["errors: worse than allowed"]),
@@ -97,6 +97,13 @@ def test_progress_is_told() -> None:
 )
 def test_what_a_guard_holds(guard: Guard, answer: Answer, found: list[str]) -> None:
     assert words(held(Stage("s"), judgement=replace(FRESH, verdicts=(Verdict(guard, answer),)))) == found
+
+
+def test_why_nothing_is_known_of_a_guard() -> None:
+    refused = Verdict(GUARD, Answer.ERROR, {"why": "it was refused"})
+    assert words(held(Stage("s"), judgement=replace(FRESH, verdicts=(refused,)))) == [
+        "nothing is known of errors (error: it was refused)"
+    ]
 
 
 def test_what_is_to_be_proven_takes_every_guard() -> None:
@@ -128,7 +135,7 @@ def test_all_of_them_in_the_order_of_a_tick() -> None:
     )  # fmt: skip
     verdicts = Verdict(GUARD, Answer.NO_DATA), Verdict(replace(GUARD, on_breach="hold"), Answer.BREACH)
     absent = replace(FIRST, accepted_by=None)
-    found = held(everything, absent, replace(FRESH, verdicts=verdicts, split="as 2 to 1"))
+    found = held(everything, absent, replace(FRESH, verdicts=verdicts, split="as 2 to 1", doubts=("a",), broken=("b",)))
     assert [hold.kind for hold in found] == [kind for kind in HoldKind if kind is not HoldKind.UNJUDGED]
 
 

@@ -56,7 +56,7 @@ def test_a_stage_whose_conditions_are_met_is_left() -> None:
     assert (after.stage, after.status, after.since) == (3, Status.RUNNING, NOW)
     assert (event.verb, event.actor, event.reason) == (Verb.ADVANCE, AUTOMATIC, "every condition is met")
     assert event.evidence == {
-        "observed_seconds": 5, "guards": [{"metric": "errors", "answer": "ok", "numbers": {"n": 3}}],
+        "observed_seconds": 5, "guards": [{"metric": "errors", "answer": "ok", "numbers": {"n": 3}, "words": "errors: ok (n 3)"}],
     }  # fmt: skip
     assert found.holds == ()
 
@@ -89,8 +89,17 @@ def test_a_rollback_guard_in_breach_rolls_back_whatever_it_waits_for(status: Sta
         after, event = found.moved
         assert (after.status, after.stage, after.attempt) == (Status.ROLLED_BACK, stage, rollout.attempt)
         assert (event.verb, event.actor, event.reason) == (Verb.ROLLBACK, AUTOMATIC, "errors: breach")
-        guilty = {"guards": [{"metric": "errors", "answer": "breach", "numbers": {"n": 3}}]}
+        said = {"metric": "errors", "answer": "breach", "numbers": {"n": 3}, "words": "errors: breach (n 3)"}
+        guilty = {"guards": [said]}
         assert event.evidence == after.breach == guilty
+
+
+def test_what_two_guards_say_alike_is_said_once() -> None:
+    """One against a limit and one against control have seen the same."""
+    found = look(standing(Status.RUNNING), Answer.BREACH, Answer.BREACH)
+    assert found.moved is not None
+    event = found.moved[1]
+    assert (event.reason, len(event.evidence["guards"])) == ("errors: breach", 2)
 
 
 @pytest.mark.parametrize("answer", BLIND)
@@ -136,7 +145,7 @@ def test_the_watch_ends_after_48_observed_hours_without_a_breach(observed: float
     rollout = standing(Status.WATCHING)
     judgement = None if answer is None else said(rollout, answer, guard=replace(GUARD, on_breach="warn"))
     found = tick(PLAN, rollout, known(rollout, observed), judgement, NOW)
-    ends = observed == WATCHED - 5 and answer not in (None, Answer.BREACH, *BLIND)
+    ends = observed == WATCHED - 5 and answer not in (None, Answer.BREACH, Answer.SHARED, *BLIND)
     assert verb(found) == (Verb.COMPLETE if ends else None)
     if found.moved is not None:
         after, event = found.moved

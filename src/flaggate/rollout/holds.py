@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
@@ -12,11 +12,11 @@ from zoneinfo import ZoneInfo
 from flaggate.flags.fields import hours_text
 from flaggate.flags.model import Flag, Hours, Stage
 from flaggate.flags.words import moment_words, span_words
-from flaggate.rollout.progress import Progress
+from flaggate.rollout.progress import LEASE_SECONDS, Progress
 from flaggate.rollout.state import Rollout, Status, current_stage
-from flaggate.rollout.verdict import Answer, Judgement
+from flaggate.rollout.verdict import Answer, Judgement, Verdict
 
-__all__ = ["PASSABLE", "Hold", "HoldKind", "holds", "is_within", "opens_at"]
+__all__ = ["PASSABLE", "Hold", "HoldKind", "broken_words", "holds", "is_within", "opens_at"]
 
 
 class HoldKind(StrEnum):
@@ -29,6 +29,8 @@ class HoldKind(StrEnum):
     MIN_SAMPLE = "min_sample"
     PROVE = "prove"
     SPLIT = "split"
+    DOUBT = "doubt"
+    BROKEN = "broken"
     DATE = "date"
     HOURS = "hours"
     OWNER = "owner"
@@ -41,6 +43,8 @@ PASSABLE: Final = frozenset(
         HoldKind.SOAK,
         HoldKind.MIN_SAMPLE,
         HoldKind.PROVE,
+        HoldKind.DOUBT,
+        HoldKind.BROKEN,
         HoldKind.DATE,
         HoldKind.HOURS,
         HoldKind.APPROVAL,
@@ -77,7 +81,7 @@ def holds(
     if judgement is not None and not judgement.is_of(rollout):
         judgement = None
     found = (
-        *_by_guards(judgement),
+        *_by_guards(judgement, progress, now),
         *_by_time_and_traffic(stage, progress, judgement),
         *_by_clock(stage, now),
         *_by_people(stage, rollout),
@@ -88,14 +92,30 @@ def holds(
 _Found = Iterator[tuple[HoldKind, str, str] | tuple[HoldKind, str, str, float, float]]
 
 
-def _by_guards(judgement: Judgement | None) -> _Found:
+def _by_guards(judgement: Judgement | None, progress: Progress, now: datetime) -> _Found:
     if judgement is None:
-        yield HoldKind.UNJUDGED, "a judgement of its guards", "a look at its guards"
+        looked_at = progress.looked_at
+        if looked_at is not None and (passed := (now - looked_at).total_seconds()) >= LEASE_SECONDS:
+            words = f"nobody has looked at its guards for {span_words(passed)}"
+            yield HoldKind.BLIND, words, "a look at its guards"
+        else:
+            yield HoldKind.UNJUDGED, "a judgement of its guards", "a look at its guards"
         return
-    if blind := ", ".join(f"{verdict.guard.metric} ({verdict.answer})" for verdict in judgement.blind()):
+    if blind := ", ".join(map(_blind_words, judgement.blind())):
         yield HoldKind.BLIND, f"nothing is known of {blind}", "data of every guard"
-    if breached := ", ".join(verdict.guard.metric for verdict in judgement.verdicts if verdict.holds):
+    worse = [verdict for verdict in judgement.verdicts if verdict.holds]
+    if breached := ", ".join(verdict.guard.metric for verdict in worse if verdict.answer is Answer.BREACH):
         yield HoldKind.BREACH, f"{breached}: worse than allowed", "the guard's evidence falling off"
+    elif worse:
+        shared = ", ".join(verdict.guard.metric for verdict in worse)
+        words = f"{shared}: over your limit, but as often without the feature: it looks like an outage"
+        yield HoldKind.BREACH, words, "the end of the outage; after ten minutes the plan's on_shared"
+
+
+def _blind_words(verdict: Verdict) -> str:
+    """errors (no data); queue_depth (error: https://prometheus.example.com answered 503)."""
+    why = verdict.numbers.get("why")
+    return f"{verdict.guard.metric} ({verdict.answer.replace('_', ' ')}{f': {why}' if why else ''})"
 
 
 def _by_time_and_traffic(stage: Stage, progress: Progress, judgement: Judgement | None) -> _Found:
@@ -109,11 +129,20 @@ def _by_time_and_traffic(stage: Stage, progress: Progress, judgement: Judgement 
         yield HoldKind.MIN_SAMPLE, words, "more requests of those who have it", float(requests), float(least)
     if stage.prove:
         verdicts = () if judgement is None else judgement.verdicts
-        unproven = ", ".join(verdict.guard.metric for verdict in verdicts if verdict.answer is not Answer.SAFE)
+        unproven = ", ".join(verdict.guard.metric for verdict in verdicts if not verdict.is_proven)
         if unproven or not verdicts:
             yield HoldKind.PROVE, f"prove: {unproven or 'nothing'} is not known to be safe", "every guard safe"
     if judgement is not None and judgement.split is not None:
         yield HoldKind.SPLIT, f"the split is not as designed: {judgement.split}", "arms of the designed sizes"
+    if judgement is not None and judgement.doubts:
+        yield HoldKind.DOUBT, ", ".join(judgement.doubts), "less evidence, or somebody who goes on all the same"
+    if judgement is not None and judgement.broken:
+        yield HoldKind.BROKEN, broken_words(judgement.broken), "an hour in which that is within the next stage's limit"
+
+
+def broken_words(broken: Iterable[str]) -> str:
+    """Of guards that are broken without the feature."""
+    return f"broken without the feature already: {', '.join(broken)}"
 
 
 def _by_clock(stage: Stage, now: datetime) -> _Found:

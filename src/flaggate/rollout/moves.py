@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from flaggate.errors import MoveError
 from flaggate.flags.model import AUTOMATIC, Flag
-from flaggate.rollout.holds import PASSABLE, Hold, HoldKind
+from flaggate.rollout.holds import PASSABLE, Hold, HoldKind, broken_words
 from flaggate.rollout.state import (
     Approval,
     Event,
@@ -44,6 +44,8 @@ class Act:
     """With `advance`: the stage that is meant; None = whichever is next."""
     holds: tuple[Hold, ...] = ()
     """With `advance`: everything that holds the rollout now."""
+    broken: tuple[str, ...] = ()
+    """With `start` and `restart`: guards of the first stage that are over their limit without the feature, in words."""
     evidence: Mapping[str, Any] = field(default_factory=dict)
     """For the event, in JSON's types; of a rollback by the clock it is latched."""
 
@@ -86,6 +88,8 @@ def _asked(rollout: Rollout, act: Act) -> Rollout:
 
 def _begin(flag: Flag, rollout: Rollout, act: Act) -> Rollout:
     _needs_guards(flag)
+    if act.broken:
+        raise _RefusalError(f"{broken_words(act.broken)}; its guards could not tell whose fault it is")
     if rollout.accepted_by not in (rollout.owner, *rollout.deputies):
         rollout = replace(rollout, accepted_by=None)  # accepted before a hand-over: nobody has it yet to answer for
     rollout = _needs_owner(rollout, act)

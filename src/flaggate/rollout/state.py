@@ -168,7 +168,5 @@ def current_stage(flag: Flag, rollout: Rollout) -> Stage | None:
 def unguarded_stages(flag: Flag) -> tuple[str, ...]:
     """The stages in which no guard that could roll back would be judged."""
     return tuple(
-        stage.name
-        for stage in flag.stages
-        if not any(guard.on_breach == "rollback" for guard in guards_judged_in(flag, stage))
+        stage.name for stage in flag.stages if not any(guard.rolls_back for guard in guards_judged_in(flag, stage))
     )

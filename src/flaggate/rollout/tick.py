@@ -13,7 +13,8 @@ from flaggate.rollout.holds import Hold, holds
 from flaggate.rollout.moves import AUTOMATIC, Act, move
 from flaggate.rollout.progress import WATCH_SECONDS, Progress, progress_of
 from flaggate.rollout.state import Event, Rollout, Status, Verb, current_stage
-from flaggate.rollout.verdict import Answer, Judgement, Verdict
+from flaggate.rollout.verdict import Judgement, Verdict
+from flaggate.rollout.verdict_words import reason_words, verdict_words
 
 __all__ = ["Look", "is_looked_at", "tick", "verdict_to_json"]
 
@@ -53,16 +54,16 @@ def tick(flag: Flag, rollout: Rollout, known: Progress | None, judgement: Judgem
     if not is_looked_at(rollout):
         return Look(progress.held((), now))
     if judgement is not None and (guilty := [verdict for verdict in judgement.verdicts if verdict.rolls_back]):
-        return _moved(flag, rollout, progress, _rollback(guilty, now))
+        return _moved(flag, rollout, progress, _rollback(flag, guilty, now))
     if rollout.status is Status.PAUSED:
         return Look(progress.held((), now))
     if rollout.status is Status.WATCHING:
         return _watched(flag, rollout, progress, judgement if is_seen else None, now)
     found = holds(flag, rollout, progress, judgement, now)
     progress = progress.held((hold.kind for hold in found), now)
-    if found or current_stage(flag, rollout) is None:  # None: nobody can tell what would be left
+    if found or judgement is None or current_stage(flag, rollout) is None:  # None: nobody can tell what would be left
         return Look(progress, found)
-    evidence = _observed(progress) | _verdicts(judgement)
+    evidence = _observed(progress) | _verdicts(flag, judgement)
     return _moved(
         flag, rollout, progress, Act(Verb.ADVANCE, AUTOMATIC, now, "every condition is met", evidence=evidence)
     )
@@ -71,17 +72,18 @@ def tick(flag: Flag, rollout: Rollout, known: Progress | None, judgement: Judgem
 def _watched(flag: Flag, rollout: Rollout, progress: Progress, judgement: Judgement | None, now: datetime) -> Look:
     progress = progress.held((), now)
     is_over = progress.observed_seconds >= WATCH_SECONDS
-    if judgement is None or not is_over or any(verdict.answer is Answer.BREACH for verdict in judgement.verdicts):
+    if judgement is None or not is_over or any(verdict.is_worse for verdict in judgement.verdicts):
         return Look(progress)
     reason = f"watched for {span_words(progress.observed_seconds)}"
-    evidence = _observed(progress) | _verdicts(judgement)
+    evidence = _observed(progress) | _verdicts(flag, judgement)
     return _moved(flag, rollout, progress, Act(Verb.COMPLETE, AUTOMATIC, now, reason, evidence=evidence))
 
 
-def _rollback(guilty: Iterable[Verdict], now: datetime) -> Act:
+def _rollback(flag: Flag, guilty: Iterable[Verdict], now: datetime) -> Act:
     shown = list(guilty)
-    reason = ", ".join(f"{verdict.guard.metric}: {verdict.answer.replace('_', ' ')}" for verdict in shown)
-    return Act(Verb.ROLLBACK, AUTOMATIC, now, reason, evidence={"guards": [verdict_to_json(each) for each in shown]})
+    reason = "; ".join(dict.fromkeys(map(reason_words, shown)))  # two guards of one metric say the same
+    evidence = {"guards": [verdict_to_json(each, flag.unit) for each in shown]}
+    return Act(Verb.ROLLBACK, AUTOMATIC, now, reason, evidence=evidence)
 
 
 def _moved(flag: Flag, rollout: Rollout, progress: Progress, act: Act) -> Look:
@@ -92,10 +94,11 @@ def _observed(progress: Progress) -> dict[str, Any]:
     return {"observed_seconds": round(progress.observed_seconds)}
 
 
-def _verdicts(judgement: Judgement | None) -> dict[str, Any]:
-    return {} if judgement is None else {"guards": [verdict_to_json(verdict) for verdict in judgement.verdicts]}
+def _verdicts(flag: Flag, judgement: Judgement) -> dict[str, Any]:
+    return {"guards": [verdict_to_json(verdict, flag.unit) for verdict in judgement.verdicts]}
 
 
-def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+def verdict_to_json(verdict: Verdict, unit: str) -> dict[str, Any]:
     """For events and for those who look."""
-    return {"metric": verdict.guard.metric, "answer": verdict.answer, "numbers": dict(verdict.numbers)}
+    said = {"metric": verdict.guard.metric, "answer": verdict.answer, "numbers": dict(verdict.numbers)}
+    return said | {"words": verdict_words(verdict, unit)}
