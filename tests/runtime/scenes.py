@@ -19,7 +19,7 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.control import Applied, Control, Outcome
 from flaggate.runtime.gate import Gate
-from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Store, Write
+from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Store, UnitSum, Window, Write
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -192,6 +192,15 @@ class UnreliableStore:
 
     def counts(self, flag: str | None = None) -> list[Count]:
         return self._pass().counts(flag)
+
+    def windows(self, flag: str, since: float) -> list[Window]:
+        return self._pass().windows(flag, since)
+
+    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
+        return self._pass().units(flag, attempt, stage)
+
+    def pulse(self) -> int:
+        return self._pass().pulse()
 
     def take_lease(self, holder: str, who: str, seconds: float) -> bool:
         return self._pass().take_lease(holder, who, seconds)

@@ -189,6 +189,10 @@ class Answered:
     answers: Iterable[Decision]
     begun: float = 0.0
     is_counted: bool = False
+    measured: frozenset[str] = frozenset()
+
+    def unit_key(self, _unit: str) -> str | None:
+        return None
 
     def asked(self) -> Iterable[Decision]:
         return self.answers

@@ -192,4 +192,4 @@ def test_histograms_of_processes_add_up(open_gate: OpenGate, store: SqlStore, ur
             visit.is_on("banner")
             gate.meter.count(visit, is_error=False, milliseconds=milliseconds)
         gate.flush()
-    assert store.counts() == [Count("banner", 0, 0, "on", 4, 0, {"5.6": 2, "560": 2})]
+    assert store.counts() == [Count("banner", 0, 0, "on", 4, 0, {"5.1": 2, "510": 2})]

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from flaggate import Context, Gate
 from flaggate.flags.document import parse
+from flaggate.rollout.edges import EDGES_MS
 from flaggate.rollout.state import Verb
 from flaggate.runtime import duties as duties_module
 from flaggate.runtime import visit as visit_module
-from flaggate.runtime.meter import EDGES_MS, HANG_SECONDS
+from flaggate.runtime.meter import HANG_SECONDS
 from flaggate.runtime.visit import Visit
 from flaggate.stores.memory import MemoryStore
 from tests.runtime.conftest import OpenGate
@@ -81,13 +82,13 @@ def took(gate: Gate, name: str, milliseconds: float | None) -> None:
     [
         (0.0, "1"),
         (1.0, "1"),
-        (1.0001, "1.2"),
+        (1.0001, "1.1"),
         (8.2, "8.2"),
         (10.0, "10"),
         (220.0, "220"),
-        (400.0, "470"),
+        (400.0, "430"),
         (820.0, "820"),
-        (820.1, "1000"),
+        (820.1, "910"),
         (56_000.0, "56000"),
         (56_000.1, "inf"),
     ],
@@ -110,12 +111,12 @@ def test_the_limit_of_a_guard_is_an_edge(gate: Gate, limit: int) -> None:
     assert sum(count for edge, count in counts.items() if float(edge) > limit) == 1
 
 
-def test_the_edges_are_a_fifth_apart_and_no_edge_is_written_like_another() -> None:
+def test_the_edges_are_a_tenth_apart_and_no_edge_is_written_like_another() -> None:
     assert sorted(set(EDGES_MS)) == list(EDGES_MS)
     assert {float(f"{edge:g}") for edge in EDGES_MS} == set(EDGES_MS)
     steps = [above / below for below, above in pairwise(EDGES_MS)]
-    assert min(steps) > 1.15
-    assert max(steps) < 1.26
+    assert min(steps) > 1.06
+    assert max(steps) < 1.17
 
 
 _times = st.lists(st.one_of(st.floats(0, 2_000_000), st.sampled_from([*EDGES_MS, *map(float, LIMITS)])), max_size=50)
@@ -143,7 +144,7 @@ def test_without_a_time_a_request_is_counted_and_the_histogram_has_none_of_it(ga
     """A stream lasts as long as it lasts."""
     took(gate, "banner", None)
     took(gate, "banner", 5.0)
-    assert histogram(gate, "banner") == {"5.6": 1}
+    assert histogram(gate, "banner") == {"5.1": 1}
     assert seen(gate) == {("banner", 0, 0, "on"): (2, 0)}
 
 
@@ -172,7 +173,7 @@ def test_a_client_that_left_before_the_response_is_a_lower_bound_and_no_request(
     visit.is_on("banner")
     gate.meter.count_gone(visit, 5_000.0)
     took(gate, "banner", 5.0)
-    assert histogram(gate, "banner") == {"5600": 1, "5.6": 1}
+    assert histogram(gate, "banner") == {"5100": 1, "5.1": 1}
     assert seen(gate) == {("banner", 0, 0, "on"): (1, 0)}
 
 
@@ -183,7 +184,7 @@ def test_who_left_is_not_counted_again(gate: Gate) -> None:
         visit.is_on("nowhere")
         gate.meter.count_gone(visit, 5_000.0)
         gate.meter.count_gone(visit, 9_000.0)
-    assert histogram(gate, "banner") == {"5600": 1}
+    assert histogram(gate, "banner") == {"5100": 1}
     assert seen(gate) == {("banner", 0, 0, "on"): (0, 0)}
 
 

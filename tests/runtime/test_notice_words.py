@@ -114,8 +114,8 @@ def test_a_rollback_by_a_guard_shows_its_numbers() -> None:
         "From: running, stage 2 of 3 (tenth)",
         "To: rolled back, stage 2 of 3 (tenth)",
         "Off for everyone.",
-        'errors: breach (requests 1200, share 0.03125, limit 1%, of control {"share": 0.001})',
-        "slow: no data",
+        'errors: breach (requests 1200, share 0.03125, limit 1%, of control {"share": 0.001}).',
+        "slow: no data.",
         "It stays off until somebody restarts it: flaggate restart invoicing",
     ]
 
@@ -254,8 +254,8 @@ def test_blind() -> None:
     message = hold_message("blind", look(), both, (), NOW)
     assert (message.title, message.urgency) == ("invoicing: nothing is known of errors, slow", "warning")
     assert message.body.splitlines()[2:] == [
-        "errors: no data (share 0.08)",
-        "slow: error (share 0.08)",
+        "errors: no data (share 0.08).",
+        "slow: error (share 0.08).",
         "It stays where it is.",
         "A breach would not be seen.",
     ]
@@ -274,7 +274,7 @@ def test_a_breach_that_rolls_nothing_back(rollout: Rollout, number: int, follows
     message = hold_message("breach", look(rollout), [verdict(number, Answer.BREACH)], (), NOW)
     assert (message.title, message.urgency) == ("invoicing: slow worse than allowed", "warning")
     assert message.body.splitlines()[2:] == [
-        "slow: breach (share 0.08)",
+        "slow: breach (share 0.08).",
         follows,
         "To roll it back: flaggate rollback invoicing",
     ]

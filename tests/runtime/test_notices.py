@@ -315,7 +315,7 @@ def test_events_of_a_newer_flaggate_are_told_as_well_as_can_be(teller: Teller, t
     ]
     teller.store.commit([], newer)
     teller.tell()
-    assert target.titles == ["invoicing: teleport", "invoicing: rollback", "invoicing: apply"]
+    assert target.titles == ["invoicing: teleport", "invoicing: rolled back", "invoicing: apply"]
 
 
 def test_a_flag_that_cannot_be_read_is_told_to_owner_and_deputies(teller: Teller, target: Target) -> None:

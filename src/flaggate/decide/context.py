@@ -112,6 +112,13 @@ class Context:
     def _values(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in Context.__slots__}
 
+    def peek(self, name: str) -> Any:
+        """An attribute as far as it is known; None for one that would have to be looked up."""
+        try:
+            return Context.__dict__[name].__get__(self)
+        except AttributeError:
+            return None
+
     def __eq__(self, other: object) -> bool:
         return self._values() == other._values() if isinstance(other, Context) else NotImplemented
 

@@ -19,6 +19,7 @@ from flaggate.rollout.progress import LEASE_SECONDS, WATCH_SECONDS, progress_fro
 from flaggate.rollout.revision import revise
 from flaggate.rollout.state import Event, Rollout, Status, Verb, born, current_stage, rollout_to_json
 from flaggate.rollout.verdict import Judgement, judgement_from_json
+from flaggate.runtime.judging import broken_without
 from flaggate.runtime.rights import Right, check_edit, check_verb
 from flaggate.stores.base import Kind, Row, Store, Write
 from flaggate.stores.record import (
@@ -36,6 +37,7 @@ __all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome", "holds_by"]
 APPLY: Final = "apply"
 PRUNE: Final = "prune"
 DEFINITIONS_ROW: Final = "applied"
+_BEGINS: Final = frozenset({Verb.START, Verb.RESTART})
 _MUST_WIN: Final = frozenset({Verb.KILL, Verb.ROLLBACK})
 _BUSY_TRIES: Final = 12  # each waits as long as the store waits for another writer: a minute with SQLite
 _PRUNABLE: Final = frozenset({Status.DRAFT, Status.OFF, Status.ROLLED_BACK, Status.COMPLETED})
@@ -130,6 +132,9 @@ class Control:
         flag, rollout = _read_for(act, row)
         if act.verb is Verb.ADVANCE:
             act = replace(act, holds=self.holds(flag, rollout, act.at))
+        elif act.verb in _BEGINS:
+            broken = broken_without(self.store, flag, 1, act.at.timestamp()).values()
+            act = replace(act, broken=tuple(broken))
         elif act.verb is Verb.COMPLETE:
             act = replace(act, evidence={"passed_over": self._left_of_watch(rollout)})
         moved = move(flag, rollout, act)

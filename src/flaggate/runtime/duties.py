@@ -14,6 +14,7 @@ from flaggate.runtime.trouble import Trouble, say
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from flaggate.runtime.judging import Samples
     from flaggate.runtime.meter import Meter
     from flaggate.runtime.ticker import Looked, Notices, Ticker
     from flaggate.stores.base import Row, Store
@@ -25,6 +26,9 @@ FLUSH_SECONDS: Final = 2.0
 
 TICK_SECONDS: Final = 5.0
 """How often the process that holds the lease looks at the rollouts; the lease lasts three times as long."""
+
+BEAT_SECONDS: Final = 15.0
+"""How often a process says that it is there, while a rollout is judged and it has counted nothing."""
 
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
@@ -38,6 +42,7 @@ class Duties:
         meter: What was counted.
         trouble: Where it is said.
         notify: The file of an Apprise configuration, or None.
+        prometheus: The address of a server to ask, or None.
         tick_seconds: How often to look.
     """
 
@@ -48,14 +53,16 @@ class Duties:
         trouble: Trouble,
         *,
         notify: str | os.PathLike[str] | None,
+        prometheus: str | None,
         tick_seconds: float,
     ) -> None:
         self._store = store
         self._meter = meter
         self._trouble = trouble
         self._notify = notify
+        self._prometheus = prometheus
         self._tick_seconds = tick_seconds
-        self._flushed_at = self._ticked_at = monotonic()
+        self._flushed_at = self._reported_at = self._ticked_at = monotonic()
         self._begin()
 
     def _begin(self) -> None:
@@ -78,12 +85,21 @@ class Duties:
         """Whether a look is due."""
         return monotonic() - self._ticked_at >= self._tick_seconds
 
-    def flush(self, *, is_last: bool = False) -> None:
+    def flush(self, *, is_judged: bool = False, is_last: bool = False) -> None:
         """Hand this process's counts to the store now. What it did not take is tried again, the last time at once,
-        for as long as another writer keeps it busy, but not for more than five seconds."""
-        self._flushed_at = monotonic()
+        for as long as another writer keeps it busy, but not for more than five seconds.
+
+        Args:
+            is_judged: Whether this process serves anything that is judged: then it says that it is there, too.
+            is_last: Whether it ends.
+        """
+        self._flushed_at = now = monotonic()
+        is_there = is_judged and now - self._reported_at >= BEAT_SECONDS
+        if is_there or self._meter.has_counts():
+            self._reported_at = now
         try:
-            self._meter.flush(self._store, wait_seconds=LAST_FLUSH_SECONDS if is_last else 0.0)
+            wait_seconds = LAST_FLUSH_SECONDS if is_last else 0.0
+            self._meter.flush(self._store, wait_seconds=wait_seconds, is_there=is_there)
             self._unflushed = None
         except Exception as error:  # supervised: the counts are kept, and the next round comes
             self._unflushed = f"counts wait to be written: {error}"
@@ -117,12 +133,21 @@ class Duties:
                 self.ticker.release()
 
     def _made_ticker(self) -> Ticker:
-        from flaggate.runtime.ticker import Ticker  # with all that moves rollouts: not for those who only ask
+        from flaggate.runtime.judging import Judging  # with all that moves rollouts: not for those who only ask
+        from flaggate.runtime.ticker import Ticker
 
         with self._making:  # the keeper and a caller of `Gate.tick` may both come for it
             if self.ticker is None:
-                self.ticker = Ticker(self._store, notices=self._notices(), every_seconds=self._tick_seconds)
+                judge, notices = Judging(self._store, self._samples()), self._notices()
+                self.ticker = Ticker(self._store, judge=judge, notices=notices, every_seconds=self._tick_seconds)
         return self.ticker
+
+    def _samples(self) -> Samples | None:
+        if self._prometheus is None:
+            return None
+        from flaggate.runtime.prometheus import Prometheus  # for those who ask one
+
+        return Prometheus(self._prometheus).samples
 
     def _notices(self) -> Notices | None:
         if self._notify is None:

@@ -27,6 +27,7 @@ from flaggate.runtime.process import (
     is_under_test_runner,
     watch,
 )
+from flaggate.runtime.prometheus_url import checked_url
 from flaggate.runtime.trouble import Trouble, say
 from flaggate.runtime.visit import Visit
 from flaggate.stores import open_store
@@ -71,6 +72,7 @@ class Gate:
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
         notify: str | os.PathLike[str] | None = None,
+        prometheus: str | None = None,
         tick_seconds: float = TICK_SECONDS,
     ) -> None:
         self.store = store
@@ -82,9 +84,13 @@ class Gate:
         self._background = not is_under_test_runner() if background is None else background
         self.current: ContextVar[Visit | None] = ContextVar("flaggate_visit", default=None)
         """The visit of this task or thread."""
+        self.on_asked: Callable[[Decision], None] | None = None
+        """Told of each flag the first time that it is asked in a visit; must be quick."""
         self._upkeep: list[Callable[[], None]] = []
         self.trouble = Trouble()
-        self._duties = Duties(store, self.meter, self.trouble, notify=notify, tick_seconds=tick_seconds)
+        self._duties = Duties(
+            store, self.meter, self.trouble, notify=notify, prometheus=prometheus, tick_seconds=tick_seconds
+        )
         self._is_closed = False
         self._made_puller: Puller | None = None
         self._snapshot: Snapshot | None = None
@@ -112,6 +118,7 @@ class Gate:
         background: bool | None = None,
         hang_seconds: float = HANG_SECONDS,
         notify: str | os.PathLike[str] | None = None,
+        prometheus: str | None = None,
         tick_seconds: float = TICK_SECONDS,
     ) -> Gate:
         """A gate on a store. Opens and starts nothing yet: that is for the first question.
@@ -126,13 +133,17 @@ class Gate:
             hang_seconds: A request whose response has not started by then counts as failed. Keep it below
                 the server's own time-out: a worker that is killed tells nothing.
             notify: The file of an Apprise configuration: whom to tell, and how. None = nobody is told by this process.
+            prometheus: The address of the server that guards with a `query` ask; with FLAGGATE_PROMETHEUS_TOKEN in the
+                environment as a bearer token. None = such guards are blind while this process looks.
             tick_seconds: How often it looks at the rollouts if it is the one that does. After three times as long
                 without a look another process takes over.
 
         Raises:
             StoreError: for a URL that names no store.
-            SettingError: for a `notify` that is no file, or without Apprise.
+            SettingError: for a `notify` that is no file, or a `prometheus` that is no address; or without what they need.
         """
+        if prometheus is not None:
+            prometheus = checked_url(prometheus)
         if notify is not None:
             from flaggate.runtime.notify import checked_config  # for those who tell
 
@@ -146,6 +157,7 @@ class Gate:
             background=background,
             hang_seconds=hang_seconds,
             notify=notify,
+            prometheus=prometheus,
             tick_seconds=tick_seconds,
         )
 
@@ -247,6 +259,14 @@ class Gate:
             what = repr(error) if is_context else f"it was asked with {context!r}, not with a Context"
             return self.trouble.fault(name, what, error)
 
+    def told(self, decision: Decision) -> None:
+        """Tell who listens. Raises nothing: the request goes on."""
+        try:
+            if self.on_asked is not None:
+                self.on_asked(decision)
+        except Exception as error:
+            self.trouble.say_once(f"who is told of each flag that is asked failed: {error!r}")
+
     def _unknown_flag(self, name: str) -> Decision:
         if is_overriding() and name not in (known := self.begun().entries):  # else the visit began before
             raise UnknownFlagError(name, known)
@@ -301,7 +321,8 @@ class Gate:
         if is_last:
             self._duties.end()
         else:
-            self._duties.flush()
+            entries = {} if self.ready is None else self.ready.entries
+            self._duties.flush(is_judged=any(entry.judged is not None for entry in entries.values()))
 
     def upkeep(self, look: Callable[[], None]) -> None:
         """Have the keeper call this in each round. It must be quick, and raise nothing."""

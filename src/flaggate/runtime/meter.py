@@ -13,23 +13,14 @@ from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flaggate.errors import BusyError
+from flaggate.runtime.units import Place, StageUnits, forget_others
 
 if TYPE_CHECKING:
     from flaggate.decide.decision import Decision
-    from flaggate.runtime.snapshot import Snapshot
+    from flaggate.runtime.snapshot import Entry, Snapshot
     from flaggate.stores.base import Arm, Report, Store
 
-__all__ = ["EDGES_MS", "HANG_SECONDS", "Asked", "Meter", "Waits"]
-
-EDGES_MS: Final[tuple[float, ...]] = (
-    *(
-        round(step * power, 1)  # 8.2 * 100 is not 820
-        for power in (1, 10, 100, 1000)
-        for step in (1.0, 1.2, 1.5, 1.8, 2.2, 2.7, 3.3, 3.9, 4.7, 5.6, 6.8, 8.2)
-    ),
-    10_000.0, 12_000.0, 15_000.0, 18_000.0, 22_000.0, 27_000.0, 33_000.0, 39_000.0, 47_000.0, 56_000.0,
-)  # fmt: skip
-"""The upper edges of the latency histogram: a fifth apart (IEC 60063's E12). Guards' limits come on top."""
+__all__ = ["HANG_SECONDS", "Asked", "Meter", "Waits"]
 
 HANG_SECONDS: Final = 20.0
 """A request whose response has not started by then has failed."""
@@ -39,7 +30,7 @@ _UNCOUNTED: Final = frozenset({"unknown", "fault", "override"})
 
 
 _Sums: TypeAlias = "dict[tuple[str, int, int, Arm], list[Any]]"
-"""Requests, errors and histogram by flag, attempt, stage and arm."""
+"""Requests, errors, histogram and what was measured, by flag, attempt, stage and arm."""
 
 
 class Asked(Protocol):
@@ -49,6 +40,11 @@ class Asked(Protocol):
     begun: float
     """By perf_counter()."""
     is_counted: bool
+    measured: frozenset[str]
+    """What the app measured."""
+
+    def unit_key(self, unit: str) -> str | None:
+        """The key of its unit as far as it is known."""
 
     def asked(self) -> Iterable[Decision]:
         """The answers to be counted."""
@@ -64,26 +60,53 @@ class Waits(Asked, Protocol):
 class _Cell:
     """The counts of one answer of one flag where it stands."""
 
-    __slots__ = ("buckets", "decision", "edges", "errors", "place", "requests")
+    __slots__ = (
+        "buckets", "decision", "edges", "errors", "measured", "own", "place", "requests", "unit", "units", "whose"
+    )  # fmt: skip
 
-    def __init__(self, decision: Decision, place: tuple[str, int, int], edges: tuple[float, ...]) -> None:
+    def __init__(self, decision: Decision, place: Place, entry: Entry, units: StageUnits | None) -> None:
         self.decision = decision  # kept, so that its id() stays its own
         self.place = place
-        self.edges = edges
+        self.edges = entry.edges
         self.requests = 0
         self.errors = 0
-        self.buckets = [0] * (len(edges) + 1)
+        self.buckets = [0] * (len(entry.edges) + 1)
+        self.own = frozenset[str]() if entry.judged is None else entry.judged.own | entry.judged.wanted
+        self.measured: dict[str, int] = {}
+        self.unit = entry.unit
+        self.whose: Arm = decision.arm or "on"
+        self.units = units if decision.arm is not None or decision.is_on else None
+        """None = its units are not judged."""
+
+    def note(self, visit: Asked, is_error: bool, milliseconds: float | None) -> None:
+        """For the guards: whose request it was, and whether it was bad."""
+        units, measured = self.units, visit.measured
+        if measured:
+            for name in measured & self.own:
+                self.measured[name] = self.measured.get(name, 0) + 1
+        if units is None:
+            return
+        took = 0.0 if milliseconds is None else milliseconds
+        is_bad = is_error or took > units.slow_from or took > units.slower_from or measured or units.judged.wanted
+        if not is_bad and self.decision.arm is None:
+            return
+        unit = visit.unit_key(self.unit)
+        if unit is not None and self.decision.arm is not None:
+            units.meet(unit, self.whose)
+        if is_bad:
+            units.note_bad(unit, self.whose, is_error=is_error, milliseconds=took, measured=measured)
 
 
 class _Cells:
     """The counts of what was answered from one snapshot: in another the same decision may stand elsewhere."""
 
-    __slots__ = ("by_decision", "snapshot")
+    __slots__ = ("_units", "by_decision", "snapshot")
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, units: dict[Place, StageUnits]) -> None:
         self.snapshot = snapshot  # kept, so that its id() stays its own
         self.by_decision: dict[int, _Cell] = {}
         """By its id()."""
+        self._units = units
 
     def add(self, decision: Decision) -> _Cell | None:
         """A new cell; None if such an answer is not counted."""
@@ -91,7 +114,13 @@ class _Cells:
         if entry is None or decision.reason in _UNCOUNTED:
             return None
         place = decision.flag, entry.attempt, entry.stage
-        cell = self.by_decision[id(decision)] = _Cell(decision, place, entry.edges)
+        units = None
+        if entry.judged is not None:
+            units = self._units.get(place)
+            if units is None or units.judged != entry.judged:
+                forget_others(self._units, place)
+                units = self._units[place] = StageUnits(place, entry.judged)
+        cell = self.by_decision[id(decision)] = _Cell(decision, place, entry, units)
         return cell
 
 
@@ -111,6 +140,7 @@ class Meter:
         """Those of the snapshot that was counted last."""
         self.waiting: dict[Asked, Waits] = {}
         """Requests from their first question on, in case one hangs; each puts itself here."""
+        self._units: dict[Place, StageUnits] = {}
         self._flush_lock = threading.Lock()
         self._sums: _Sums = {}
         """Added up, to be handed over."""
@@ -145,6 +175,8 @@ class Meter:
                         cell.errors += 1
                     if milliseconds is not None:
                         cell.buckets[bisect_left(cell.edges, milliseconds)] += 1
+                    if requests and (cell.units is not None or visit.measured):
+                        cell.note(visit, is_error, milliseconds)
         finally:
             self._lock.release()
 
@@ -168,7 +200,7 @@ class Meter:
     def _cells_of(self, snapshot: Snapshot) -> _Cells:
         cells = self._cells.get(id(snapshot))
         if cells is None:
-            cells = self._cells[id(snapshot)] = _Cells(snapshot)
+            cells = self._cells[id(snapshot)] = _Cells(snapshot, self._units)
         self._latest = cells
         return cells
 
@@ -178,11 +210,12 @@ class Meter:
         """Whether anything waits to be handed over."""
         return bool(self._cells or self._sums) or self._report is not None
 
-    def flush(self, store: Store, *, wait_seconds: float = 0.0) -> None:
+    def flush(self, store: Store, *, wait_seconds: float = 0.0, is_there: bool = False) -> None:
         """Hand the counts to the store. What it does not take is handed over again, under the same number.
 
         Args:
             store: To add them to.
+            is_there: Whether to say that this process is there, even if it counted nothing.
             wait_seconds: How long to try again where another writer, or another thread that flushes, is in the way.
 
         Raises:
@@ -195,8 +228,8 @@ class Meter:
             self._add_up()  # first: the cells of snapshots that are gone do not stay while the store takes nothing
             if self._report is not None:
                 self._hand_over(store, deadline)
-            if self._sums:
-                self._report = self._next_report()
+            if self._sums or is_there:
+                self._report = self._next_report(store.identity)
                 self._hand_over(store, deadline)
         finally:
             self._flush_lock.release()
@@ -219,8 +252,10 @@ class Meter:
         for each in cells.values():
             for cell in each.by_decision.values():
                 _add(cell, self._sums)
+                if cell.units is not None and cell.decision.arm is not None and cell.units.judged.is_slower:
+                    cell.units.remember(cell.edges, cell.buckets)
 
-    def _next_report(self) -> Report:
+    def _next_report(self, salt: str) -> Report:
         from flaggate.stores.base import Count, Report  # with dataclasses: not for those who have nothing to say
 
         if not self._process:
@@ -229,7 +264,10 @@ class Meter:
             self._process = uuid4().hex  # drawn here: a fork has its own
         self._sequence += 1
         sums, self._sums = self._sums, {}
-        return Report(self._process, self._sequence, tuple(Count(*place, *total) for place, total in sums.items()))
+        with self._lock:
+            units = tuple(unit for each in self._units.values() for unit in each.taken(self._process, salt))
+        counts = tuple(Count(*place, *total) for place, total in sums.items())
+        return Report(self._process, self._sequence, counts, units)
 
 
 def _add(cell: _Cell, sums: _Sums) -> None:
@@ -241,10 +279,11 @@ def _add(cell: _Cell, sums: _Sums) -> None:
     if cell.decision.arm is not None:
         arms.append(cell.decision.arm)
     for arm in arms:
-        total = sums.setdefault((*cell.place, arm), [0, 0, {}])
+        total = sums.setdefault((*cell.place, arm), [0, 0, {}, {}])
         total[0] += cell.requests
         total[1] += cell.errors
         total[2] = added(total[2], histogram)
+        total[3] = added(total[3], cell.measured)
 
 
 def _edge(edges: tuple[float, ...], index: int) -> str:

@@ -13,6 +13,7 @@ from flaggate.rollout.holds import HoldKind
 from flaggate.rollout.moves import AUTOMATIC
 from flaggate.rollout.state import Event, Rollout, Status, Verb, current_stage, rollout_from_json
 from flaggate.rollout.verdict import Verdict
+from flaggate.rollout.verdict_words import verdict_words, written_words
 from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.control import APPLY, PRUNE
 from flaggate.runtime.told import is_break_glass
@@ -143,17 +144,8 @@ def _from_to(flag: Flag | None, before: Rollout | None, after: Rollout | None) -
 def _numbers(event: Event) -> Iterator[str]:
     guards = event.evidence.get("guards")
     for guard in guards if isinstance(guards, list) else ():
-        yield verdict_words(guard["metric"], guard["answer"], guard["numbers"])
-
-
-def verdict_words(metric: str, answer: str, numbers: Mapping[str, Any]) -> str:
-    """errors: breach (requests 1200, share 0.031)."""
-    shown = ", ".join(f"{key.replace('_', ' ')} {_number(value)}" for key, value in numbers.items())
-    return f"{metric}: {answer.replace('_', ' ')}" + (f" ({shown})" if shown else "")
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else value_words(value)
+        if (words := written_words(guard)) is not None:
+            yield f"{words}."
 
 
 def _passed_over(event: Event) -> Iterator[str]:
@@ -258,7 +250,7 @@ def hold_message(kind: str, one: Looked, verdicts: Sequence[Verdict], to: tuple[
     lines = (
         f"It is {standing(flag, rollout)}, {moment_words(at)}.",
         None if who is None else f"On for: {who}.",
-        *(verdict_words(verdict.guard.metric, verdict.answer, verdict.numbers) for verdict in verdicts),
+        *(f"{verdict_words(verdict, flag.unit)}." for verdict in verdicts),
         *follows(one, verdicts),
     )
     place = f"{kind} {flag.name} {rollout.attempt} {rollout.stage} {rollout.revision} {at.isoformat()}"

@@ -9,9 +9,12 @@ from flaggate.decide.compile import CompiledFlag, compile_flag, constant_flag
 from flaggate.decide.context import Context
 from flaggate.decide.decision import Decision
 from flaggate.errors import FlaggateError
-from flaggate.flags.model import Flag, Segment, segments_asked
+from flaggate.flags.model import Flag, Segment, guards_judged_in, segments_asked
+from flaggate.rollout.edges import EDGES_MS
+from flaggate.rollout.state import Rollout, current_stage
+from flaggate.rollout.tick import is_looked_at
 from flaggate.runtime.disk import EVERYTHING
-from flaggate.runtime.meter import EDGES_MS
+from flaggate.runtime.units import Judged
 from flaggate.stores.base import Changes, Row
 from flaggate.stores.record import record_of, segment_of
 
@@ -32,6 +35,8 @@ class Entry:
     """Where it stands, for what is counted; the current stage from 1."""
     edges: tuple[float, ...] = EDGES_MS
     """Of its latency histogram: a guard's limit is one."""
+    judged: Judged | None = None
+    """What is counted for the guards; None = where it stands nobody is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +118,28 @@ def _entry(row: Row, segments: Mapping[str, Segment]) -> Entry:
         asked = segments_asked(record.flag)
         compiled = compile_flag(record.flag, record.rollout, segments)
         flag, rollout = record.flag, record.rollout
-        return Entry(compiled, asked, None, flag.unit, rollout.attempt, rollout.stage, _edges(flag))
+        place = rollout.attempt, rollout.stage
+        return Entry(compiled, asked, None, flag.unit, *place, _edges(flag), _judged(flag, rollout))
     except KeyError as error:
         problem = f"segment {error.args[0]} is missing or cannot be read"
     except Exception as error:  # whatever somebody stored: the other flags go on
         problem = str(error) if isinstance(error, FlaggateError) else f"it cannot be compiled: {error!r}"
     return Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)
+
+
+def _judged(flag: Flag, rollout: Rollout) -> Judged | None:
+    stage = current_stage(flag, rollout)
+    if stage is None or not is_looked_at(rollout):
+        return None
+    guards = [guard for guard in guards_judged_in(flag, stage) if guard.key is not None]
+    own = [guard for guard in guards if guard.metric not in {"errors", "slow"}]
+    limits = {(float(guard.slower_than_ms), guard.key or "") for guard in guards if guard.slower_than_ms is not None}
+    return Judged(
+        tuple(sorted(limits)),
+        is_slower=any(guard.key == "slower" for guard in guards),
+        own=frozenset(guard.metric for guard in own if guard.at_least is None),
+        wanted=frozenset(guard.metric for guard in own if guard.at_least is not None),
+    )
 
 
 def _edges(flag: Flag) -> tuple[float, ...]:

@@ -20,6 +20,7 @@ from flaggate.rollout.state import Verb
 from flaggate.rollout.tick import Look, is_looked_at, tick
 from flaggate.rollout.verdict import Judgement, judgement_to_json
 from flaggate.runtime.control import Control, utc_now
+from flaggate.runtime.judging import unjudged
 from flaggate.stores.base import Row, Store
 from flaggate.stores.record import Record, flag_row, record_of, rollout_of
 
@@ -245,6 +246,7 @@ class Ticker:
                 judgement = self._judge(record, kept, now)
             except Exception as error:  # one rollout's guards are not to keep the others waiting
                 problem = f"its guards cannot be judged: {error!r}"
+                judgement = unjudged(record, kept, problem)
         known = progress_from_json(kept)
         look = tick(record.flag, record.rollout, known, judgement, now)
         try:

@@ -46,6 +46,10 @@ class Visit:
     _differs: set[str] | None = None
     """Flags that answered differently in the course of the visit: they are not counted."""
     _tokens: list[Token[Visit | None]] | None = None
+    is_failed = False
+    """Whether the app said that it failed."""
+    measured: frozenset[str] = frozenset()
+    """What the app measured in it, by name."""
 
     def __init__(self, gate: Gate, snapshot: Snapshot, context: Context | None) -> None:
         self._gate = gate
@@ -78,7 +82,7 @@ class Visit:
         self.is_ended = not self._tokens
         if self.is_ended and (self._answers or self._earlier):
             # An exit, an interrupt or a cancellation is no failure.
-            is_error = kind is not None and issubclass(kind, Exception)
+            is_error = self.is_failed or (kind is not None and issubclass(kind, Exception))
             self._gate.meter.count(self, is_error, (perf_counter() - self.begun) * 1000)
 
     def is_on(self, name: str) -> bool:
@@ -109,6 +113,18 @@ class Visit:
                 known = self._seen[name] = self._decided(name, self.snapshot)
         return known
 
+    def fail(self) -> None:
+        """The app knows that this failed, whatever its status says: an error of the flags that are asked in it."""
+        self.is_failed = True
+
+    def measure(self, name: str) -> None:
+        """Count something that a guard names as its metric; once, however often it is said."""
+        self.measured = self.measured | {name}
+
+    def unit_key(self, unit: str) -> str | None:
+        """The key of the unit as far as it is known: nothing is looked up for what is only counted."""
+        return None if self._context is None else self._context.peek(unit)
+
     def asked(self) -> Collection[Decision]:
         """The answers to be counted."""
         if self._earlier is None:
@@ -136,6 +152,8 @@ class Visit:
         if earlier is not None and (earlier.is_on, earlier.arm) != (decision.is_on, decision.arm):
             self._differs = {name}.union(self._differs or ())
         self._answers[name] = decision
+        if self._gate.on_asked is not None:
+            self._gate.told(decision)
         return decision
 
     def _decided(self, name: str, snapshot: Snapshot) -> Decision:
