@@ -122,7 +122,9 @@ def test_groups_within_the_group(terminal: Callable[..., Result]) -> None:
 def test_the_clock_and_the_dry_run(terminal: Callable[..., Result], folder: Path) -> None:
     assert "nothing to look at" in terminal("tick").output
     terminal("start", "tried", "--as", OWNER)
-    assert terminal("tick").output == "tried: running, stage 1 of 2 (half); waits for a judgement of its guards\n"
+    assert (
+        terminal("tick").output == "tried: advance: every condition is met; it is watching, stage 2 of 2 (everyone)\n"
+    )
     (folder / "people.jsonl").write_text('{"visitor": "v-1"}\n')
     for source in ([], ["--definitions", "flags.toml"]):
         assert (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -20,8 +21,10 @@ from flask import (
 
 from flaggate import Context, Gate
 from flaggate.contrib.flask import flags_from, init_app
+from flaggate.stores.memory import MemoryStore
 from flaggate.web.asgi import FlaggateMiddleware
 from tests.contrib.scenes import Switchboard
+from tests.runtime.guarded import WHOLE, begin
 from tests.web.scenes import Exchange, http_scope, mounted
 
 
@@ -316,3 +319,26 @@ def test_a_thread_that_a_request_starts(board: Switchboard, who: Who) -> None:
 
     app.test_client().get("/start?tier=pro")
     assert found == [True]
+
+
+def test_whom_a_failure_hit_is_found_out_while_flask_knows() -> None:
+    """Where no rule had to know: the session is gone once the response is made."""
+    store = MemoryStore()
+    begin(store, WHOLE)
+    with closing(Gate.open(store, background=False)) as gate:
+        gate.refresh()
+        app = Flask(__name__)
+        app.secret_key = "for the test"
+        init_app(app, gate=gate, context=lambda _: {"user": session["user"]})
+
+        @app.get("/<user>")
+        def page(user: str) -> str:
+            session["user"] = user
+            assert flags_from(request).is_on("checkout")
+            raise LookupError
+
+        for user in ("ada", "ada", "grace"):
+            assert app.test_client().get(f"/{user}", buffered=True).status_code == 500
+        gate.flush()
+        (hit,) = (one for one in store.units("checkout", 1, 1) if (one.metric, one.span) == ("errors", 0))
+        assert (hit.units, hit.bad) == (2, 3)

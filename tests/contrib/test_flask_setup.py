@@ -172,6 +172,8 @@ async def ask_the_database(asked: object) -> dict[str, str]:
         ({"FLAGGATE_GEO": ""}, r"FLAGGATE_GEO: ''; allowed: a City file"),
         ({"FLAGGATE_DEFINITIONS": 3}, r"FLAGGATE_DEFINITIONS: 3; allowed: a definitions file"),
         ({"FLAGGATE_DEFINITIONS": ""}, r"FLAGGATE_DEFINITIONS: ''; allowed: a definitions file"),
+        ({"FLAGGATE_HANG_SECONDS": 0}, r"FLAGGATE_HANG_SECONDS: 0; allowed: a number of seconds above 0"),
+        ({"FLAGGATE_HANG_SECONDS": "3"}, r"FLAGGATE_HANG_SECONDS: 3; allowed: a number of seconds above 0"),
         ({"FLAGGATE_NOTIFY": 3}, r"FLAGGATE_NOTIFY: 3; allowed: the file of an Apprise configuration"),
         ({"FLAGGATE_ROUTES": ["/v2/*"]}, r"FLAGGATE_ROUTES: \['/v2/\*'\]; allowed: a table"),
         ({"FLAGGATE_ROUTES": ""}, r"FLAGGATE_ROUTES: ''; allowed: a table"),
@@ -391,3 +393,23 @@ def test_flask_login_need_not_be_there(board: Switchboard, monkeypatch: pytest.M
     app = with_routes(Flask("invoicing"))
     init_app(app, board.on("banner", "adas"))
     assert (ask(app, "banner"), ask(app, "adas")) == ("True", "False")
+
+
+def test_when_a_request_hangs_is_a_setting(tmp_path: Path) -> None:
+    store = SqlStore(f"sqlite:///{tmp_path}/flags.db")
+    bring(store)
+    turn(store, Verb.ON, "banner")
+    app = Flask(__name__)
+    app.config.from_mapping(FLAGGATE_STORE=store.url, FLAGGATE_HANG_SECONDS=0.001)
+    gate = init_app(app)
+
+    @app.get("/")
+    def page() -> str:
+        assert flags_from(request)["banner"]
+        until(gate.meter.look_for_hangs, "it hangs")
+        return "at last"
+
+    assert app.test_client().get("/").text == "at last"
+    gate.flush()
+    assert [(count.requests, count.errors) for count in gate.store.counts()] == [(1, 1)]
+    gate.close()

@@ -142,7 +142,7 @@ def test_a_websocket_is_a_visit(board: Switchboard, who: Who) -> None:
         websocket.receive()
     assert answers == ["True", "False", "True"]
     assert who.calls == 1
-    assert board.counted("tiered") == {"on": (1, 0)}
+    assert board.counted("tiered") == {}, "but none that is counted"
 
 
 # --- sessions and users -------------------------------------------------------------------------

@@ -136,7 +136,7 @@ def test_from_start_to_end(tmp_path: Path, store: Store) -> None:
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(30)
         counts = {count.arm: (count.requests, count.errors) for count in store.counts("tiered")}
-        assert counts == {"on": (5, 1), "off": (4, 0)}, server.log.read_text()
+        assert counts == {"on": (3, 1), "off": (2, 0)}, server.log.read_text()
         assert server.log.read_text().count("\nLookupError") == 1
 
 

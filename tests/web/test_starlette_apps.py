@@ -13,7 +13,7 @@ import pytest
 from flaggate import Gate
 from flaggate.web.asgi import FlaggateMiddleware, Message
 from tests.runtime.scenes import seen
-from tests.web.scenes import Clock, Exchange, counted, http_scope, times, websocket_scope
+from tests.web.scenes import Clock, Exchange, counted, http_scope, times
 
 pytest.importorskip("starlette", reason="pip install starlette")
 from starlette.applications import Starlette  # noqa: TID251  # this is about real apps
@@ -24,8 +24,7 @@ from starlette.middleware.base import BaseHTTPMiddleware  # noqa: TID251
 from starlette.middleware.gzip import GZipMiddleware  # noqa: TID251
 from starlette.requests import Request  # noqa: TID251
 from starlette.responses import FileResponse, PlainTextResponse, Response, StreamingResponse  # noqa: TID251
-from starlette.routing import Route, WebSocketRoute  # noqa: TID251
-from starlette.websockets import WebSocket  # noqa: TID251
+from starlette.routing import Route  # noqa: TID251
 
 
 class Passing(BaseHTTPMiddleware):
@@ -135,29 +134,6 @@ def test_a_client_that_leaves_a_stream(gate: Gate) -> None:
     exchange.run(site(gate, view), http_scope(asgi={"version": "3.0", "spec_version": "2.3"}))
     assert exchange.sent[-1]["body"] == b"first"
     assert seen(gate) == {}
-
-
-def test_a_websocket_that_its_client_closes_has_not_failed(gate: Gate) -> None:
-    """The endpoint lets Starlette's WebSocketDisconnect go through, as most do."""
-
-    async def echo(websocket: WebSocket) -> None:
-        gate.is_on("banner")
-        await websocket.accept()
-        while True:
-            await websocket.send_text(await websocket.receive_text())
-
-    app = FlaggateMiddleware(Starlette(routes=[WebSocketRoute("/", echo)]), gate)
-    exchange = Exchange(
-        [
-            {"type": "websocket.connect"},
-            {"type": "websocket.receive", "text": "hello"},
-            {"type": "websocket.disconnect", "code": 1001},
-        ]
-    )
-    with pytest.raises(Exception, match="1001"):
-        exchange.run(app, websocket_scope())
-    assert exchange.sent[-1]["text"] == "hello"
-    assert counted(gate) == (1, 0, 0)
 
 
 def test_an_app_that_fails_to_start_says_so_to_the_server(gate: Gate) -> None:

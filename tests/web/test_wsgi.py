@@ -165,7 +165,7 @@ def test_a_body_in_pieces_without_a_length_is_a_stream_and_has_no_time(gate: Gat
 
 def test_an_app_that_is_a_generator_and_says_its_length_has_a_time(gate: Gate, clock: Clock) -> None:
     assert ask_wsgi(_generator_app(gate, clock, LENGTH)).body == b"okok"
-    assert times(gate, "banner") == {"470": 1}
+    assert times(gate, "banner") == {"430": 1}
 
 
 @pytest.mark.parametrize("made", [[b"ok", b"ok"], (b"ok", b"ok")])
@@ -247,7 +247,7 @@ def test_who_leaves_before_the_response_starts_has_waited(gate: Gate, clock: Clo
     clock.now += 0.4
     result.close()
     assert seen(gate) == {BANNER: (0, 0)}
-    assert times(gate, "banner") == {"470": 1}
+    assert times(gate, "banner") == {"430": 1}
 
 
 def test_a_head_request_whose_body_is_not_taken_is_a_whole_one(gate: Gate) -> None:

@@ -21,7 +21,7 @@ from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit as Flags
 from flaggate.web.request import ContextMaker, RequestVisit
 from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
-from flaggate.web.settings import check_names, opened, renamed, settings_from
+from flaggate.web.settings import OF_GATE, check_names, opened, renamed, settings_from
 from flaggate.web.wsgi import SITE, FlaggateMiddleware, WsgiVisit
 
 if TYPE_CHECKING:
@@ -50,11 +50,12 @@ def init_app(
     trusted_proxies: Iterable[str] | None = None,
     proxy_header: str | None = None,
     secret_keys: Iterable[str | bytes] | None = None,
+    uncounted: Iterable[str] | None = None,
 ) -> Gate:
     """Put flaggate into an app, and return its gate. What is not given is taken from the app's config, as it is now.
 
     Config: FLAGGATE_STORE, FLAGGATE_DEFINITIONS and FLAGGATE_NOTIFY (where there is no gate), FLAGGATE_GEO,
-    FLAGGATE_ROUTES, FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_SECRET_KEYS (else SECRET_KEY and
+    FLAGGATE_ROUTES, FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_UNCOUNTED, FLAGGATE_SECRET_KEYS (else SECRET_KEY and
     SECRET_KEY_FALLBACKS), in the words of `flaggate.web.wsgi.FlaggateMiddleware`.
 
     Raises:
@@ -70,8 +71,9 @@ def init_app(
         "trusted_proxies": trusted_proxies,
         "proxy_header": proxy_header,
         "secret_keys": secret_keys,
+        "uncounted": uncounted,
     }
-    check_names(app.config, ["store", "definitions", "notify", *given])
+    check_names(app.config, [*OF_GATE, *given])
     settings, keys = settings_from(app.config, given, own_keys=_own_keys(app.config), called=_OWN_KEYS)
     gate = opened(app.config) if gate is None else gate
     who: Any = _signed_in if context is None else context

@@ -58,6 +58,7 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
         trusted_proxies: Iterable[str] = (),
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
+        uncounted: Iterable[str] = (),
     ) -> None:
         made: Any = context
         super().__init__(
@@ -69,6 +70,7 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
             trusted_proxies=trusted_proxies,
             proxy_header=proxy_header,
             secret_keys=secret_keys,
+            uncounted=uncounted,
         )
         if context is not None:  # now that it is known to be one
             self.site.context = lambda scope: context(HTTPConnection(scope))

@@ -51,6 +51,7 @@ class FlaggateMiddleware:
         trusted_proxies: Iterable[str] = (),
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
+        uncounted: Iterable[str] = (),
     ) -> None:
         if not callable(app):
             raise SettingError("app", type(app), "an ASGI app")
@@ -63,6 +64,7 @@ class FlaggateMiddleware:
             trusted_proxies=trusted_proxies,
             proxy_header=proxy_header,
             secret_keys=secret_keys,
+            uncounted=uncounted,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -93,7 +95,7 @@ class FlaggateMiddleware:
             app = self._routed(visit, scope) if site.routes else self.app
             await app(scope, visit.receive, visit.send)
         except BaseException as error:
-            visit.end(None if visit.is_over else error)
+            visit.end(error)
             raise
         else:
             visit.end(None)
@@ -170,8 +172,6 @@ class AsgiRequest(Request):
 class AsgiVisit(RequestVisit):
     """Stands between the server and the app: it sees the response start and end, and the client leave."""
 
-    is_over = False
-    """Whether the other end of the WebSocket has gone: frameworks raise then, and nothing failed."""
     _start: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, site: Site, scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,17 +186,17 @@ class AsgiVisit(RequestVisit):
         self._receive = receive
         self._send = send
 
+    def path(self) -> str:
+        path: str = self.asker["path"]
+        return path.removeprefix(self.asker.get("root_path", "").rstrip("/"))
+
     def _read(self) -> Request:
         return AsgiRequest(self.site, self.asker)
 
     async def receive(self) -> Message:
         message = await self._receive()
-        kind = message["type"]
-        if kind == "http.disconnect":
-            if self.ended is None:
-                self.leave()
-        elif kind == "websocket.disconnect":
-            self.is_over = True
+        if message["type"] == "http.disconnect" and self.ended is None:
+            self.leave()
         return message
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -258,9 +258,9 @@ class AsgiVisit(RequestVisit):
 
 
 class _WebSocketVisit(AsgiVisit):
-    """It is counted without a time, and does not hang."""
+    """It is not counted: what would be its end, and when did it fail?"""
 
-    is_started = is_stream = True
+    is_started = is_stream = is_counted = True
 
     def send(self, message: Message) -> Awaitable[None]:
         return self._answer(message) if self.is_asked else self._send(message)
@@ -271,11 +271,7 @@ class _WebSocketVisit(AsgiVisit):
             message = self._with_headers(message)
         elif message["type"] == "websocket.accept" and (cookie := self.new_cookie()) is not None:
             message = {**message, "headers": [*message.get("headers", ()), (b"set-cookie", cookie.encode("ascii"))]}
-        try:
-            await self._send(message)
-        except OSError:  # the specification's word for a client that left
-            self.is_over = True
-            raise
+        await self._send(message)
 
 
 def _headers(known: Mapping[bytes, str], depends: Depends) -> list[tuple[bytes, bytes]]:

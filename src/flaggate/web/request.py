@@ -7,6 +7,7 @@ import os
 import sys
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
@@ -20,7 +21,7 @@ from flaggate.runtime.visit import Visit
 from flaggate.web.caching import DEPENDS_ON, Depends
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
 from flaggate.web.context import Draft, Given, told, words_of
-from flaggate.web.routes import Routes, Table
+from flaggate.web.routes import Routes, Table, Uncounted
 
 if TYPE_CHECKING:
     from flaggate.runtime.snapshot import Snapshot
@@ -49,6 +50,7 @@ class Site:
         routes: Paths that are there only for those who have a flag.
         trusted_proxies, proxy_header: As `ClientAddresses` takes them.
         secret_keys: For the visitor's cookie; without one no request has a visitor.
+        uncounted: Paths whose requests are not counted, beside those of health checks.
 
     Raises:
         SettingError: for what cannot be used.
@@ -64,6 +66,7 @@ class Site:
         trusted_proxies: Iterable[str] = (),
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
+        uncounted: Iterable[str] = (),
     ) -> None:
         if not isinstance(gate, Gate):  # not shown as it is: a URL may have a password
             raise SettingError("gate", type(gate), 'what Gate.open("sqlite:///flags.db") returns')
@@ -74,6 +77,7 @@ class Site:
         self.context = context
         self.addresses = ClientAddresses(trusted_proxies, proxy_header)
         self.routes = Routes({} if routes is None else routes)
+        self.uncounted = Uncounted(uncounted)
         self.visitors: Visitors | None = None
         if secret_keys is not None:
             try:
@@ -200,6 +204,10 @@ class RequestVisit(Visit):
     def _read(self) -> Request:
         """The request, as flaggate reads it."""
 
+    @abstractmethod
+    def path(self) -> str:
+        """Of the request, below the app's root."""
+
     def identify(self, **changes: Any) -> None:
         """As `Visit.identify`; without changes the app's function is asked again who it is."""
         if not changes:
@@ -230,13 +238,17 @@ class RequestVisit(Visit):
     def _ask(self, name: str) -> Decision:
         answers = self._answers
         if not answers and not self.is_counted:
-            if not (self.is_started or self.is_ended):
+            if self.path() in self.site.uncounted:
+                self.is_counted = True
+            elif not (self.is_started or self.is_ended):
                 self._gate.meter.waiting[self] = self  # from here on it is known if it hangs
             elif not self.is_ended:
                 self.is_stream = True  # the answer is on its way: how long that took says nothing
         if self._earlier is not None or self._seen is not None or self.is_ended:
             return super()._ask(name)
         decision = answers[name] = self._decided(name, self.snapshot)  # most of them; as Visit does
+        if self._gate.on_asked is not None:
+            self._gate.told(decision)
         return decision
 
     def _decided(self, name: str, snapshot: Snapshot) -> Decision:
@@ -288,6 +300,18 @@ class RequestVisit(Visit):
         if self.is_asked and not self.is_started:
             self._gate.meter.count_gone(self, (perf_counter() - self.begun) * 1000)
 
+    def find_out_whose(self, milliseconds: float, *, is_failed: bool) -> None:
+        """A guard counts whom it hit. Where no rule had to know who asks, the app is asked while it still knows."""
+        if self._context is not None or self._failure is not None:
+            return
+        for decision in self._answers.values():
+            entry = self.snapshot.entries.get(decision.flag)
+            judged = None if entry is None or not decision.is_on else entry.judged
+            if judged is not None and (is_failed or self.measured or judged.is_bad(milliseconds)):
+                with suppress(FlaggateError):  # then it is a unit of its own
+                    self._made_context()
+                return
+
     def end(self, error: BaseException | None) -> None:
         """The request has ended: count it, the first time."""
         self.is_ended = True
@@ -301,9 +325,11 @@ class RequestVisit(Visit):
                 meter.count_gone(self, (perf_counter() - self.begun) * 1000)
             return
         milliseconds = None if self.is_stream else ((self.ended or perf_counter()) - self.begun) * 1000
-        is_failed = self.status >= 500 or not self.is_started
+        is_failed = self.status >= 500 or not self.is_started or self.is_failed
         if error is not None and not is_failed:
             is_failed = not self.is_nobodys_failure(error)
+        if self._context is None:
+            self.find_out_whose(milliseconds or 0.0, is_failed=is_failed)
         meter.count(self, is_failed, milliseconds)
 
     def is_nobodys_failure(self, error: BaseException) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from flaggate.errors import SettingError
 
-__all__ = ["FLAG_NAME", "Gated", "Routes", "Table", "is_flag_name"]
+__all__ = ["FLAG_NAME", "HEALTH_PATHS", "Gated", "Routes", "Table", "Uncounted", "is_flag_name"]
 
 Table: TypeAlias = Mapping[str, str | tuple[str, str]]
 """Path to flag, or to flag and the path that is served instead where it is off."""
@@ -76,6 +76,35 @@ class Routes:
         if otherwise is not None and otherwise.endswith("*"):
             otherwise = otherwise[:-2] + (found[f"r{number}"] or "") or "/"
         return Gated(flag, otherwise)
+
+
+class Uncounted:
+    """Paths whose requests no guard is to judge by: those of health checks, which nobody would miss, and the app's.
+
+    Raises:
+        SettingError: for what is no list of paths.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        allowed = 'a list of paths: ["/metrics", "/internal/*"]'
+        if isinstance(paths, str) or not isinstance(paths, Iterable):
+            raise SettingError("uncounted", paths, allowed)
+        patterns = []
+        for number, path in enumerate(paths):
+            if not isinstance(path, str) or not path.startswith("/") or _NO_PATH.search(path):
+                raise SettingError("uncounted", path, allowed)
+            patterns.append(_pattern(path, number))
+        self._pattern = re.compile("|".join(patterns), re.DOTALL) if patterns else None
+
+    def __contains__(self, path: str) -> bool:
+        return path in HEALTH_PATHS or (self._pattern is not None and self._pattern.fullmatch(path) is not None)
+
+
+HEALTH_PATHS: Final = frozenset(
+    f"/{name}{slash}"
+    for name in ("health", "healthz", "livez", "readyz", "ping", "up", "__heartbeat__", "__lbheartbeat__")
+    for slash in ("", "/")
+)
 
 
 def is_flag_name(name: object) -> bool:

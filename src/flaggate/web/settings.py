@@ -13,9 +13,11 @@ from flaggate.runtime.gate import Gate
 if TYPE_CHECKING:
     from flaggate.stores.base import Store
 
-__all__ = ["check_names", "key_of", "opened", "renamed", "settings_from"]
+__all__ = ["OF_GATE", "check_names", "key_of", "opened", "renamed", "settings_from"]
 
 _PREFIX: Final = "FLAGGATE_"
+OF_GATE: Final = ("store", "definitions", "notify", "prometheus", "hang_seconds")
+"""What `opened` reads."""
 _OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
 
 
@@ -64,6 +66,12 @@ def renamed(keys: Mapping[str, str]) -> Iterator[None]:
         raise SettingError(keys.get(error.setting, error.setting), error.value, error.allowed) from error.__cause__
 
 
+def _positive(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise SettingError(key, value, "a number of seconds above 0, less than the server's own time-out")
+    return float(value)
+
+
 def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
     """The gate on the store that the config names, unless one is given, with its definitions and whom it tells.
 
@@ -73,17 +81,19 @@ def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
     definitions = config.get("FLAGGATE_DEFINITIONS")
     if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
         raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
-    notify = config.get("FLAGGATE_NOTIFY")
+    more: dict[str, Any] = {"notify": config.get("FLAGGATE_NOTIFY"), "prometheus": config.get("FLAGGATE_PROMETHEUS")}
+    if (hang_seconds := config.get("FLAGGATE_HANG_SECONDS")) is not None:
+        more["hang_seconds"] = _positive("FLAGGATE_HANG_SECONDS", hang_seconds)
     if store is not None:
-        with renamed({"notify": "FLAGGATE_NOTIFY"}):
-            return Gate.open(store, definitions=definitions, notify=notify)
+        with renamed({word: key_of(word) for word in more}):
+            return Gate.open(store, definitions=definitions, **more)
     url, allowed = config.get("FLAGGATE_STORE"), "the URL of a store, such as sqlite:///flags.db"
     if url is None:
         raise SettingError("FLAGGATE_STORE", "(not set)", f"{allowed}; or give a gate yourself")
     if not isinstance(url, str):
         raise SettingError("FLAGGATE_STORE", url, allowed)
     try:
-        with renamed({"notify": "FLAGGATE_NOTIFY"}):
-            return Gate.open(url, definitions=definitions, notify=notify)
+        with renamed({word: key_of(word) for word in more}):
+            return Gate.open(url, definitions=definitions, **more)
     except StoreError as error:
         raise SettingError("FLAGGATE_STORE", error.url, allowed) from error

@@ -46,6 +46,7 @@ class FlaggateMiddleware:
         trusted_proxies: Iterable[str] = (),
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
+        uncounted: Iterable[str] = (),
     ) -> None:
         if not callable(app):
             raise SettingError("app", type(app), "a WSGI app")
@@ -58,6 +59,7 @@ class FlaggateMiddleware:
             trusted_proxies=trusted_proxies,
             proxy_header=proxy_header,
             secret_keys=secret_keys,
+            uncounted=uncounted,
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -95,14 +97,19 @@ class FlaggateMiddleware:
 
     def _routed(self, visit: Visit, environ: WSGIEnvironment) -> WSGIApplication:
         """The app that serves a path: another one, or this one with another path, where a flag gates it."""
-        path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")  # PEP 3333
-        gated = self.site.routes.match(path or "/")
+        gated = self.site.routes.match(path_of(environ))
         if gated is None or visit.is_on(gated.flag):
             return self.app
         if gated.otherwise is None:
             return _not_found
         environ["PATH_INFO"] = gated.otherwise.encode("utf-8").decode("latin-1")
         return self.app
+
+
+def path_of(environ: WSGIEnvironment) -> str:
+    """The path below the app's root."""
+    path: str = environ.get("PATH_INFO", "")
+    return path.encode("latin-1").decode("utf-8", "replace") or "/"  # PEP 3333
 
 
 class WsgiRequest(Request):
@@ -149,6 +156,9 @@ class WsgiVisit(RequestVisit):
 
     _write: Callable[[bytes], object] | None = None
 
+    def path(self) -> str:
+        return path_of(self.asker)
+
     def _read(self) -> Request:
         return WsgiRequest(self.site, self.asker)
 
@@ -168,6 +178,9 @@ class WsgiVisit(RequestVisit):
         if self._held is not None and exc_info is None:
             self.send_start()  # a second time: it is for the server to complain
         self.status = _STATUS[status]
+        if self._context is None and self._answers:  # an app may not know any more once it has returned; Flask does not
+            is_failed = self.status >= 500 or self.is_failed
+            self.find_out_whose((perf_counter() - self.begun) * 1000, is_failed=is_failed)
         self.is_sized = False
         for name, _ in headers:
             if len(name) == 14 and name.lower() == "content-length":

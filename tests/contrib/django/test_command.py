@@ -81,7 +81,7 @@ def test_exit_codes_are_those_of_flaggate(terminal: Any, db: None) -> None:
 
 def test_the_clock_and_the_dry_run(terminal: Any, folder: Path) -> None:
     call_command("flaggate", "start", "tried", "--as", OWNER)
-    assert terminal("tick")[0] == "tried: running, stage 1 of 2 (half); waits for a judgement of its guards\n"
+    assert terminal("tick")[0] == "tried: advance: every condition is met; it is watching, stage 2 of 2 (everyone)\n"
     (folder / "people.jsonl").write_text('{"visitor": "v-1"}\n')
     assert "tried, 1 context of people.jsonl:" in terminal("plan", "tried", "--contexts", "people.jsonl")[0]
 

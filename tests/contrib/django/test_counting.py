@@ -11,6 +11,7 @@ from wsgiref.util import FileWrapper
 import pytest
 from asgiref.sync import async_to_sync
 from asgiref.testing import ApplicationCommunicator
+from django.contrib.auth.models import User
 from django.core.handlers.asgi import ASGIHandler
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import FileResponse, Http404, HttpRequest, HttpResponse, StreamingHttpResponse
@@ -20,6 +21,7 @@ from django.urls import path
 from flaggate.contrib.django import aflags_from, feature_required, flags_from, gate
 from tests.contrib.django.scenes import ShopBoard, client_of, get_async, got, kill
 from tests.contrib.django.shop.urls import urlpatterns as shop_paths
+from tests.runtime.guarded import WHOLE, begin
 from tests.runtime.scenes import until
 from tests.web.scenes import http_environ, http_scope
 
@@ -96,6 +98,20 @@ def file(request: HttpRequest) -> FileResponse:
     return FileResponse(BytesIO(b"%PDF"), filename="invoice.pdf")
 
 
+def fails_for(request: HttpRequest, is_known: int) -> HttpResponse:
+    assert flags_from(request)["checkout"]
+    if is_known:
+        request.user.get_username()
+    raise LookupError
+
+
+async def fails_for_async(request: HttpRequest, is_known: int) -> HttpResponse:
+    assert (await aflags_from(request, "checkout"))["checkout"]
+    if is_known:
+        await request.auser()
+    raise LookupError
+
+
 urlpatterns = [
     *shop_paths,
     path("answers/<int:status>", answers),
@@ -104,6 +120,8 @@ urlpatterns = [
     path("astreams/<kind>", stream_async),
     path("generated", generated_file),
     path("late", late),
+    path("fails-for/<int:is_known>", fails_for),
+    path("fails-for-async/<int:is_known>", fails_for_async),
     path("pdf", file),
 ]
 
@@ -330,3 +348,33 @@ def asks_outside(get_response: Any) -> Any:
         return response
 
     return middleware
+
+
+# --- whom it hit --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("url", ["fails-for", "fails-for-async"])
+@pytest.mark.parametrize(("is_known", "units"), [(1, 1), (0, 2)], ids=["known", "not known"])
+def test_whom_a_failure_hit(
+    banner: ShopBoard, ada: User, url: str, is_known: int, units: int, django_assert_num_queries: Any
+) -> None:
+    """Where no rule had to know the user, he is told by what the project itself has looked up."""
+    begin(banner.store, WHOLE)
+    banner.gate.refresh()
+    client = client_of(ada)
+    for _ in range(2):
+        with django_assert_num_queries(is_known):
+            assert client.get(f"/{url}/{is_known}").status_code == 500
+    banner.gate.flush()
+    (hit,) = (one for one in banner.store.units("checkout", 1, 1) if (one.metric, one.span) == ("errors", 0))
+    assert (hit.units, hit.bad) == (units, 2)
+
+
+def test_a_failure_of_somebody_who_is_not_signed_in(banner: ShopBoard) -> None:
+    begin(banner.store, WHOLE)
+    banner.gate.refresh()
+    for _ in range(2):
+        assert client_of().get("/fails-for/1").status_code == 500
+    banner.gate.flush()
+    (hit,) = (one for one in banner.store.units("checkout", 1, 1) if (one.metric, one.span) == ("errors", 0))
+    assert (hit.units, hit.bad) == (2, 2)

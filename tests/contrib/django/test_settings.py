@@ -120,6 +120,7 @@ def test_override_settings_takes_effect_and_ends() -> None:
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"FLAGGATE_GEO": "/no.mmdb"}, "FLAGGATE_GEO: /no.mmdb; allowed: a City file"),
     ({"FLAGGATE_DEFINITIONS": 3}, "FLAGGATE_DEFINITIONS: 3; allowed: a definitions file, such as flags.toml"),
+    ({"FLAGGATE_HANG_SECONDS": True}, "FLAGGATE_HANG_SECONDS: True; allowed: a number of seconds above 0"),
     ({"FLAGGATE_NOTIFY": 3}, "FLAGGATE_NOTIFY: 3; allowed: the file of an Apprise configuration"),
     ({"FLAGGATE_ROUTES": {"/v2/*": "V2"}}, "FLAGGATE_ROUTES: {'/v2/*': 'V2'}; allowed: a flag's name: lower-case"),
     ({"FLAGGATE_TRUSTED_PROXIES": "10.0.0.0/8"}, "FLAGGATE_TRUSTED_PROXIES: 10.0.0.0/8; allowed: a list"),

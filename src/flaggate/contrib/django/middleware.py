@@ -13,7 +13,7 @@ from django.core.handlers.exception import response_for_exception
 from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 
-from flaggate.contrib.django.project import site
+from flaggate.contrib.django.project import known_key, site
 from flaggate.decide.context import Context
 from flaggate.errors import SettingError
 from flaggate.runtime.visit import Visit as Flags
@@ -129,6 +129,10 @@ class DjangoVisit(RequestVisit):
         self.begun = perf_counter()
         self.asker = request
 
+    def path(self) -> str:
+        path: str = self.asker.path_info
+        return path
+
     def _read(self) -> Request:
         scope = getattr(self.asker, "scope", None)
         return WsgiRequest(self.site, self.asker.environ) if scope is None else AsgiRequest(self.site, scope)
@@ -192,6 +196,10 @@ class DjangoVisit(RequestVisit):
         for word in frozenset[str]().union(*map(self._reads, names)) - _AT_HAND:
             with suppress(Exception):  # it is said when a flag reads it
                 getattr(self.context, _SLOTS.get(word, "attributes"))
+
+    def unit_key(self, unit: str) -> str | None:
+        """Where no rule had to know the user, the project may: without a query."""
+        return super().unit_key(unit) or (known_key(self.asker) if unit == "user" else None)
 
     # --- routes -----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.http import HttpRequest
-from django.utils.functional import SimpleLazyObject
+from django.utils.functional import SimpleLazyObject, empty
 from django.utils.module_loading import import_string
 
 from flaggate.errors import FlaggateError, SettingError, StoreError
@@ -19,11 +19,11 @@ from flaggate.stores.base import Store
 from flaggate.stores.memory import MemoryStore
 from flaggate.web.context import words_of
 from flaggate.web.request import ContextMaker, Site
-from flaggate.web.settings import check_names, opened, renamed, settings_from
+from flaggate.web.settings import OF_GATE, check_names, opened, renamed, settings_from
 
-__all__ = ["forget", "gate", "site"]
+__all__ = ["forget", "gate", "known_key", "site"]
 
-_WORDS: Final = ("geo", "routes", "trusted_proxies", "proxy_header", "secret_keys")
+_WORDS: Final = ("geo", "routes", "trusted_proxies", "proxy_header", "secret_keys", "uncounted")
 _OWN_KEYS: Final = "SECRET_KEY and SECRET_KEY_FALLBACKS"
 _IN_DATABASES: Final = "django"
 _NOT_ON_LOOP: Final = "on an event loop nobody is looked up: gate the view with feature_required, or ask (await aflags_from(request))[...]"
@@ -65,7 +65,7 @@ def forget() -> None:
 
 def _site() -> Site:
     config = _config()
-    check_names(config, [*_WORDS, "store", "definitions", "notify", "context"])
+    check_names(config, [*_WORDS, *OF_GATE, "context"])
     given, keys = settings_from(config, dict.fromkeys(_WORDS), own_keys=_own_keys(), called=_OWN_KEYS)
     more = _function(config.get("FLAGGATE_CONTEXT"))
     with renamed({**keys, "context": "FLAGGATE_CONTEXT"}):
@@ -152,6 +152,14 @@ def _user(request: HttpRequest) -> Any:
 
 def _key(request: HttpRequest) -> Any:
     return _user(request).pk
+
+
+def known_key(request: HttpRequest) -> str | None:
+    """Of a user that the project has looked up already; None if nobody is known."""
+    user = _user(request) if hasattr(request, "user") else None
+    if user is None or (type(user) is SimpleLazyObject and vars(user).get("_wrapped", empty) is empty):
+        return None
+    return None if user.pk is None else str(user.pk)
 
 
 def _is_staff(request: HttpRequest) -> bool:
