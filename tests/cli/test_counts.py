@@ -34,7 +34,7 @@ def counted(out: str) -> list[list[str]]:
     """What `status FLAG` says at its end about what was counted; the cells of a table stand apart."""
     lines = out.splitlines()
     begin = next(number for number, line in enumerate(lines) if line.startswith(("seen", "no request")))
-    return [re.split(r"\s{2,}", line) for line in lines[begin:]]
+    return [re.split(r"\s{2,}", line) for line in lines[begin:] if not line.startswith("at this traffic")]
 
 
 def test_status_shows_what_was_seen_in_this_stage(applied: Terminal, count: Callable[..., None]) -> None:
@@ -103,10 +103,11 @@ def test_json_has_all_counts(applied: Terminal, count: Callable[..., None]) -> N
     count(2, 1, "on", 5, 1, _1_2=4, inf=1)
     count(1, 3, "control", 7, 0)
     expected = [
-        {"flag": "new-invoicing", "attempt": 1, "stage": 3, "arm": "control", "requests": 7, "errors": 0, "histogram": {}},
+        {"flag": "new-invoicing", "attempt": 1, "stage": 3, "arm": "control", "requests": 7, "errors": 0, "histogram": {},
+         "measured": {}},
         {
             "flag": "new-invoicing", "attempt": 2, "stage": 1, "arm": "on", "requests": 5, "errors": 1,
-            "histogram": {"1.2": 4, "inf": 1},
+            "histogram": {"1.2": 4, "inf": 1}, "measured": {},
         },
     ]  # fmt: skip
     for look in (("status",), ("status", "new-invoicing")):

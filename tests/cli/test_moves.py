@@ -25,7 +25,7 @@ def test_the_whole_plan(applied: Terminal) -> None:
     applied("resume", "new-invoicing")
     for _ in range(4):
         applied("advance", "new-invoicing", "--reason", "go")
-    assert "that was the last stage; release-owner@example.com watches. Once guards are judged, 48 obs" in applied.out
+    assert "that was the last stage; release-owner@example.com watches: 48 observed hours end the watch" in applied.out
     assert "flaggate complete new-invoicing --reason WHY" in applied.out
     assert "has it now: everyone, never account acme-de\n" in applied.out
     applied("complete", "new-invoicing", "--reason", "quiet")

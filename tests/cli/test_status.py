@@ -159,7 +159,7 @@ def test_the_watch(applied: Terminal, store: Store, look: Look) -> None:
     assert rows(out, "next")[0].startswith("completed, no earlier than ")
     look(FLAG, observed=47 * 3600.0, **judged(store, FLAG, "no_data", "ok"))
     assert applied.json("status", FLAG)[FLAG]["waits_for"] == [
-        "nothing is known of errors (no_data)", "watch 47 h of 48 h",
+        "nothing is known of errors (no data)", "watch 47 h of 48 h",
     ]  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from flaggate.cli import tick
 from flaggate.flags.model import guards_judged_in
 from flaggate.rollout.verdict import Answer, Judgement, Verdict
-from flaggate.runtime.ticker import Ticker
 from flaggate.stores import open_store
 from flaggate.stores.base import Store
 from flaggate.stores.record import Record
@@ -39,6 +37,14 @@ def quick(terminal: Terminal, write: Callable[[str], str]) -> Terminal:
 
 
 @pytest.fixture
+def slow(terminal: Terminal, write: Callable[[str], str]) -> Terminal:
+    """A terminal with a rollout that soaks."""
+    terminal("apply", write(PLAN.replace("0s", "1h")))
+    terminal("start", "quick")
+    return terminal
+
+
+@pytest.fixture
 def store(terminal: Terminal) -> Iterator[Store]:
     """The terminal's."""
     found = open_store(os.environ["FLAGGATE_STORE"])
@@ -55,7 +61,7 @@ def says(answer: Answer, monkeypatch: pytest.MonkeyPatch) -> None:
         verdicts = tuple(Verdict(guard, answer, {"requests": 1200}) for guard in guards)
         return Judgement(rollout.attempt, rollout.stage, rollout.revision, verdicts)
 
-    monkeypatch.setattr(tick, "Ticker", partial(Ticker, judge=judge))
+    monkeypatch.setattr(tick, "Judging", lambda *_: judge)
 
 
 def test_nothing_to_look_at(applied: Terminal) -> None:
@@ -63,19 +69,18 @@ def test_nothing_to_look_at(applied: Terminal) -> None:
     assert applied.json("tick") == {"has_looked": True, "lease": None, "looked": {}}
 
 
-def test_what_each_rollout_waits_for(quick: Terminal) -> None:
-    assert quick("tick") == "quick: running, stage 1 of 2 (half); waits for a judgement of its guards\n"
+def test_what_each_rollout_waits_for(slow: Terminal) -> None:
+    quick = slow
+    assert quick("tick") == "quick: running, stage 1 of 2 (half); waits for soak 0 s of 1 h\n"
     found = quick.json("tick")["looked"]["quick"]
     assert (found["status"], found["stage"], found["attempt"], found["moved"]) == ("running", 1, 1, None)
-    assert [wait["kind"] for wait in found["waits"]] == ["unjudged"]
+    assert [wait["kind"] for wait in found["waits"]] == ["soak"]
     assert found["waits"][0]["since"] is not None
     quick("pause", "quick")
     assert quick("tick") == "quick: paused, stage 1 of 2 (half); waits for resume\n"
     quick("resume", "quick")
-    quick("advance", "quick")
-    assert quick("tick") == (
-        "quick: watching, stage 2 of 2 (all); waits for a judgement of its guards, watch 0 s of 48 h\n"
-    )
+    quick("advance", "quick", "--reason", "nobody waits")
+    assert quick("tick") == "quick: watching, stage 2 of 2 (all); waits for watch 0 s of 48 h\n"
 
 
 def test_what_moved(quick: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,8 +118,8 @@ def test_a_store_that_is_not_there(terminal: Terminal) -> None:
     assert "there is no such file" in terminal.err
 
 
-def test_people_are_told_before_it_ends(quick: Terminal, tmp_path: Path) -> None:
-    target = Target()
+def test_people_are_told_before_it_ends(slow: Terminal, tmp_path: Path) -> None:
+    target, quick = Target(), slow
     try:
         config = str(configure(tmp_path / "apprise.yml", {target.url(): OWNER}))
         quick("tick", "--notify", config)
@@ -134,7 +139,9 @@ def test_guards_that_cannot_be_judged(quick: Terminal, monkeypatch: pytest.Monke
     def judge(*_: Any) -> Judgement:
         raise RuntimeError("no source")
 
-    monkeypatch.setattr(tick, "Ticker", partial(Ticker, judge=judge))
+    monkeypatch.setattr(tick, "Judging", lambda *_: judge)
     out = quick("tick")
-    assert "waits for a judgement of its guards; its guards cannot be judged: RuntimeError('no source')\n" in out
+    assert (
+        "waits for nothing is known of errors (error); its guards cannot be judged: RuntimeError('no source')\n" in out
+    )
     assert "no source" in quick.json("tick")["looked"]["quick"]["problem"]

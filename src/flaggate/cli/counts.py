@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from flaggate.cli.render import line, print_table
 from flaggate.flags.model import Flag
+from flaggate.rollout.edges import EDGES_MS
 from flaggate.rollout.state import Rollout, current_stage
-from flaggate.runtime.meter import EDGES_MS
 from flaggate.stores.base import Arm, Count
 
 __all__ = ["counts_to_json", "print_counts"]

@@ -16,6 +16,7 @@ from flaggate.cli import declare, moves
 from flaggate.cli.demo.command import demo
 from flaggate.cli.explain import explain
 from flaggate.cli.history import history
+from flaggate.cli.judge import judge
 from flaggate.cli.plan import plan
 from flaggate.cli.render import OutputError, line, print_json
 from flaggate.cli.run import run as run_command
@@ -95,7 +96,7 @@ def cli() -> None:
 
 for _command in (declare.check, declare.schema, declare.apply, plan, status, explain, history):
     cli.add_command(_command)
-for _command in (*moves.moves, moves.owner, tick, run_command, demo):
+for _command in (*moves.moves, moves.owner, tick, run_command, judge, demo):
     cli.add_command(_command)
 
 

@@ -10,10 +10,11 @@ from flaggate.cli.off import hint, off_here
 from flaggate.cli.options import acting, as_json, flag_argument, names, program, store_option, text
 from flaggate.cli.render import line, print_json
 from flaggate.errors import MoveError, StoreError, UnknownFlagError
-from flaggate.rollout.state import Status, Verb
+from flaggate.rollout.state import Status, Verb, born
 from flaggate.rollout.words import standing, who_has_it
-from flaggate.runtime.control import Control, Outcome
+from flaggate.runtime.control import Control, Outcome, utc_now
 from flaggate.runtime.disk import EVERYTHING
+from flaggate.runtime.sight import Sight, sight
 from flaggate.stores.base import Store
 
 __all__ = ["moves", "owner"]
@@ -88,13 +89,23 @@ def _more(outcome: Outcome, verb: Verb, control: Control) -> list[str]:
         lines.append(f"{rollout.accepted_by} answers for it now, and {before} no longer")
     if rollout.status is Status.WATCHING and verb in {Verb.START, Verb.ADVANCE, Verb.RESTART}:
         lines.append(
-            f"that was the last stage; {rollout.accepted_by} watches. Once guards are judged, 48 observed hours end the "
-            f"watch; until then somebody does: {program()} complete {flag.name} --reason WHY"
+            f"that was the last stage; {rollout.accepted_by} watches: 48 observed hours end the watch, or somebody does: "
+            f"{program()} complete {flag.name} --reason WHY"
         )
+    if verb in {Verb.START, Verb.RESTART}:
+        lines += [
+            _sight_words(one) for one in sight(control.store, flag, born(flag, rollout.since), utc_now().timestamp())
+        ]
     if verb is Verb.APPROVE and rollout.status is Status.RUNNING:
         rest = ", ".join(str(hold) for hold in control.holds(flag, rollout))
         lines.append(f"waits for {rest}" if rest else "waits for nothing more: the next look enters the next stage")
     return lines
+
+
+def _sight_words(one: Sight) -> str:
+    if one.is_blind:
+        return f"stage {one.stage} could hardly be judged: {one.words}, at the traffic of the last hours"
+    return f"in stage {one.stage} {one.words}, at the traffic of the last hours"
 
 
 def _act(verb: Verb, flag: str, store: Store, actor: str, reason: str | None, is_json: bool, **more: Any) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "notify_option",
     "notify_option_of_cron",
     "program",
+    "prometheus_option",
     "store_of_definitions",
     "store_option",
     "store_or_definitions",
@@ -127,6 +128,23 @@ def _notify(*, is_read: bool) -> Callable[[_Command], _Command]:
         "--notify", metavar="FILE", envvar="FLAGGATE_NOTIFY", show_envvar=True, callback=config,
         help="Whom to tell what happens, and how: an Apprise configuration.",
     )  # fmt: skip
+
+
+def _url(_context: click.Context, parameter: click.Parameter, given: str | None) -> str | None:
+    if given is None:
+        return None
+    from flaggate.runtime.prometheus_url import checked_url  # for those who ask one
+
+    try:
+        return checked_url(given)
+    except SettingError as error:
+        raise click.BadParameter(f"{error.value}; allowed: {error.allowed}", param=parameter) from error
+
+
+prometheus_option = click.option(
+    "--prometheus", metavar="URL", envvar="FLAGGATE_PROMETHEUS", show_envvar=True, callback=_url,
+    help="The server that guards with a query ask; FLAGGATE_PROMETHEUS_TOKEN is its bearer token.",
+)  # fmt: skip
 
 
 notify_option = _notify(is_read=True)

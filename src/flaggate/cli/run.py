@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import logging
 import re
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from random import uniform
-from time import monotonic, sleep
-from types import FrameType
+from time import monotonic
 from typing import Any, Final
 
 import click
 
+from flaggate.cli.ending import ended_by_signals, wait
 from flaggate.cli.history import ALL, event_line, event_to_json
 from flaggate.cli.lease import lease_to_json, lease_words
-from flaggate.cli.options import as_json, definitions_option, notify_option, store_of_definitions
+from flaggate.cli.options import as_json, definitions_option, notify_option, prometheus_option, store_of_definitions
 from flaggate.cli.render import line, local_time, print_json_line
 from flaggate.errors import StoreError
 from flaggate.runtime.definitions import load
@@ -34,8 +32,6 @@ _LONGEST: Final = 10.0
 """With a look less often some of the time would not count as observed."""
 _SELF: Final = "holds the lease"
 _NOBODY: Final = "nothing to look at: no rollout is running, paused or watching"
-_SLICE_SECONDS: Final = 0.1
-"""How soon it sees that it is to end."""
 
 
 def _seconds(_context: click.Context, parameter: click.Parameter, written: str) -> float:
@@ -53,13 +49,21 @@ def _seconds(_context: click.Context, parameter: click.Parameter, written: str) 
 )
 @definitions_option("Bring this file into the store, at once and whenever it changes.")
 @notify_option
+@prometheus_option
 @click.option(
     "--every", "every_seconds", metavar="TIME", default=f"{TICK_SECONDS:g}s", show_default=True, callback=_seconds,
     help="How often to look, 0.1s to 10s. Who does not look for three times as long is replaced by another process.",
 )  # fmt: skip
 @store_of_definitions
 @as_json
-def run(definitions: str | None, notify: Path | None, every_seconds: float, store: Store, is_json: bool) -> None:
+def run(
+    definitions: str | None,
+    notify: Path | None,
+    prometheus: str | None,
+    every_seconds: float,
+    store: Store,
+    is_json: bool,
+) -> None:
     """Run until it is told to end."""
     if definitions is not None:
         load(definitions)  # a file that is wrong from the start is wrong input; later it is said, and looked at again
@@ -67,8 +71,15 @@ def run(definitions: str | None, notify: Path | None, every_seconds: float, stor
     with ExitStack() as stack:
         teller = _Teller(store, every_seconds, is_json=is_json)
         stack.enter_context(_said_by(teller.problem))
-        is_ended = stack.enter_context(_ended_by_signals())
-        gate = Gate.open(store, definitions=definitions, background=False, notify=notify, tick_seconds=every_seconds)
+        is_ended = stack.enter_context(ended_by_signals())
+        gate = Gate.open(
+            store,
+            definitions=definitions,
+            background=False,
+            notify=notify,
+            prometheus=prometheus,
+            tick_seconds=every_seconds,
+        )
         stack.callback(gate.close)
         teller.begin()
         _run(gate, teller, min(store.poll_seconds, every_seconds), is_ended)
@@ -81,33 +92,9 @@ def _run(gate: Gate, teller: _Teller, poll_seconds: float, is_ended: Callable[[]
     gate.tick()
     teller.tell(gate)
     while not is_ended():
-        deadline = monotonic() + poll_seconds * uniform(0.9, 1.1)  # noqa: S311  # no secret; apart from other processes
-        while (left := deadline - monotonic()) > 0 and not is_ended():
-            sleep(min(left, _SLICE_SECONDS))
+        wait(poll_seconds * uniform(0.9, 1.1), is_ended)  # noqa: S311  # no secret; apart from other processes
         gate.keep()
         teller.tell(gate)
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[Callable[[], bool]]:
-    """Gives whether SIGTERM or SIGINT came; a second one ends the process at once, as if nobody listened."""
-    came: list[int] = []
-    before: dict[int, Any] = {}
-    """Handlers, by signal."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        signal.signal(number, before[number])
-
-    if threading.current_thread() is threading.main_thread():  # no other may listen
-        for number in (signal.SIGTERM, signal.SIGINT):
-            before[number] = signal.getsignal(number)
-            signal.signal(number, end)
-    try:
-        yield lambda: bool(came)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from flaggate.cli.counts import counts_to_json, print_counts
+from flaggate.cli.guards import guards_to_json, print_guards
 from flaggate.cli.history import event_words
 from flaggate.cli.lease import lease_to_json, looks_words
 from flaggate.cli.off import OffHere, off_here
@@ -23,8 +24,10 @@ from flaggate.rollout.moves import legal_verbs
 from flaggate.rollout.outlook import earliest, next_stage
 from flaggate.rollout.state import Event, Status, Verb, current_stage, rollout_to_json
 from flaggate.rollout.tick import is_looked_at
+from flaggate.rollout.verdict_words import written_words
 from flaggate.rollout.words import standing
 from flaggate.runtime.kept_notices import kept_from_json, notices_words
+from flaggate.runtime.sight import sight
 from flaggate.runtime.ticker import NOTICES
 from flaggate.stores.base import Count, Lease, Row, Store
 from flaggate.stores.record import Record, flag_row, record_of
@@ -68,7 +71,10 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
         print_json({row.name: _to_json(row, seen, counts) for row in rows})
     elif flag is not None:
         _print_flag(record, seen, store.history(flag, limit=_LOOKED_THROUGH))
+        print_guards(record, seen.kept.get(flag))
         print_counts(record.flag, record.rollout, store.counts(flag))
+        for one in sight(store, record.flag, record.rollout, seen.now.timestamp()):
+            line(f"at this traffic, in stage {one.stage}: {one.words}")
     elif not rows:
         line(f"no flags in {store.url}; {program()} apply flags.toml brings them in")
     else:
@@ -196,16 +202,10 @@ def _earliest(record: Record, seen: _Seen) -> datetime | None:
 
 
 def _breach_words(breach: Mapping[str, Any]) -> Iterator[str]:
-    """Why it was rolled back, with its numbers: errors: breach (requests 1930, errors 41)."""
+    """Why it was rolled back, with its numbers."""
     guards = breach.get("guards")
     for guard in guards if isinstance(guards, list) else [breach]:
-        if not isinstance(guard, dict) or "metric" not in guard:
-            yield show(guard)
-            continue
-        numbers = guard.get("numbers") or {}
-        shown = ", ".join(f"{key.replace('_', ' ')} {show(value)}" for key, value in numbers.items())
-        answer = str(guard.get("answer")).replace("_", " ")
-        yield f"{guard['metric']}: {answer}" + (f" ({shown})" if shown else "")
+        yield written_words(guard) or show(guard)
 
 
 # --- for programs -----------------------------------------------------------------------------
@@ -232,6 +232,7 @@ def _to_json(row: Row, seen: _Seen, counts: Sequence[Count]) -> dict[str, Any]:
         "looked_at": None if progress.looked_at is None else progress.looked_at.isoformat(),
         "lease": lease_to_json(seen.lease),
         "notices": _notices_to_json(seen.kept.get(NOTICES)),
+        "guards": guards_to_json(record, kept),
         "legal": list(legal_verbs(flag, rollout)),
     }  # fmt: skip
 

@@ -12,12 +12,13 @@ import click
 
 from flaggate.cli.history import event_to_json
 from flaggate.cli.lease import lease_to_json, lease_words
-from flaggate.cli.options import as_json, notify_option_of_cron, store_option
+from flaggate.cli.options import as_json, notify_option_of_cron, prometheus_option, store_option
 from flaggate.cli.render import line, print_json
 from flaggate.cli.waits import Wait, as_running, wait_to_json, waits_after
 from flaggate.errors import StoreError
 from flaggate.rollout.holds import holds
 from flaggate.rollout.words import standing
+from flaggate.runtime.judging import Judging, Samples
 from flaggate.runtime.sender import LIMIT_SECONDS
 from flaggate.runtime.ticker import Looked, Notices, Ticker
 from flaggate.stores.base import Store
@@ -30,11 +31,12 @@ __all__ = ["tick"]
     "nothing where another process does it already."
 )
 @notify_option_of_cron
+@prometheus_option
 @store_option
 @as_json
-def tick(notify: Path | None, store: Store, is_json: bool) -> None:
+def tick(notify: Path | None, prometheus: str | None, store: Store, is_json: bool) -> None:
     """Look once."""
-    ticker = Ticker(store, notices=_notices(notify))
+    ticker = Ticker(store, judge=Judging(store, _samples(prometheus)), notices=_notices(notify))
     try:
         looked = ticker.tick(store.changes().rows)
         lease = store.lease() if looked is None else None
@@ -60,6 +62,16 @@ def _notices(config: Path | None) -> Notices | None:
     from flaggate.runtime.notices import Notifier  # for those who tell
 
     return Notifier(config, partial(line, err=True))
+
+
+def _samples(url: str | None) -> Samples | None:
+    """Asked on the spot: nobody looks again."""
+    if url is None:
+        return None
+    from flaggate.runtime.prometheus import Prometheus  # for those who ask one
+
+    server = Prometheus(url)
+    return lambda guards, _: {guard.query: server.ask(guard.query) for guard in guards if guard.query is not None}
 
 
 def _words(one: Looked) -> str:

@@ -21,10 +21,11 @@ from typing import Final
 
 import click
 
+from flaggate.cli.demo.looker import looking
 from flaggate.cli.demo.people import STAGES, Person, make_people, one_of_each_kind
 from flaggate.cli.demo.server import AppServer
 from flaggate.cli.demo.telling import SOAK_HOURS, Teller, print_end, print_stay, stay_to_json, walk_to_json
-from flaggate.cli.demo.walk import FLAG, OWNER, Walk
+from flaggate.cli.demo.walk import BROKEN, FLAG, OWNER, Walk
 from flaggate.cli.options import as_json
 from flaggate.cli.render import line, print_json
 from flaggate.errors import FlaggateError
@@ -39,7 +40,7 @@ __all__ = ["demo"]
 
 _PROCESSES: Final = 2
 _KILLED_AT: Final = "tenth"
-_EXTRA: Final = ("flask", "geoip2", "mmdb_writer", "waitress")
+_EXTRA: Final = ("apprise", "flask", "geoip2", "mmdb_writer", "waitress")
 
 
 @click.command(
@@ -69,7 +70,7 @@ def demo(people: int, seed: int, pace: float, is_staying: bool, is_json: bool) -
 
 def _seconds(people: int, pace: float, is_staying: bool) -> int:
     """How long it takes on a small machine, to the next five seconds: soaks, pages of both processes, the start."""
-    soaks, looks = (3, 7) if is_staying else (4, 9)
+    soaks, looks = (3, 7) if is_staying else (4, 14)
     return 5 * ceil((soaks * pace + looks * people / 500 + 3) / 5)
 
 
@@ -108,12 +109,13 @@ def _begun(crowd: list[Person], definitions: Definitions) -> Iterator[Walk]:
             "FLAGGATE_GEO": str(folder / "cities.mmdb"),
             "FLAGGATE_TRUSTED_PROXIES": '["127.0.0.1"]',  # so the demo may say where its people are
         }
+        webhook = stack.enter_context(looking(store, folder))
         # Before the servers, and so ended after them: a thread that asks one is let go when that ends.
         threads = stack.enter_context(ThreadPoolExecutor(_PROCESSES))
         servers = [stack.enter_context(closing(AppServer(settings))) for _ in range(_PROCESSES)]
         for server in servers:
             server.begin()
-        walk = Walk(crowd, control, servers, threads)
+        walk = Walk(crowd, control, servers, threads, webhook.heard, folder / BROKEN)
         walk.sign_in()
         yield walk
 
@@ -153,6 +155,7 @@ def _go(walk: Walk, teller: Teller, is_staying: bool) -> None:
             _kill_and_take_back(walk, teller, number)
             if is_staying:
                 return
+            _fail_and_mend(walk, teller, number)
     walk.act(Verb.COMPLETE, "demo: 48 h went by in no time")
     teller.row(walk, walk.look("completed", len(STAGES)), "everyone but the denied account")
 
@@ -164,6 +167,19 @@ def _kill_and_take_back(walk: Walk, teller: Teller, stage: int) -> None:
     teller.row(walk, row, f"nobody; the processes served the old page after {times}")
     walk.act(Verb.UNKILL, "demo: a false alarm")
     teller.row(walk, walk.look(f"{_KILLED_AT}, unkilled", stage), "the same people as before the kill")
+
+
+def _fail_and_mend(walk: Walk, teller: Teller, stage: int) -> None:
+    """The new page fails for some, is rolled back by itself, and comes back mended."""
+    walk.broken.touch()
+    walk.browse_until_rolled_back()
+    teller.fall(walk)
+    teller.row(walk, walk.look(f"{_KILLED_AT}, rolled back", 0), "nobody: it is latched until somebody restarts it")
+    walk.broken.unlink()
+    walk.act(Verb.RESTART, "demo: the page knows euros now")
+    for _ in range(stage - 1):
+        walk.act(Verb.ADVANCE, "demo: as far as it was")
+    teller.row(walk, walk.look(f"{_KILLED_AT}, mended", stage), "the same people as before")
 
 
 def _stay(walk: Walk, *, is_quiet: bool) -> None:

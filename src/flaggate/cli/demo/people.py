@@ -31,7 +31,7 @@ class Person:
     def profile(self) -> dict[str, Any]:
         """What the app knows of them, in JSON's types."""
         words = "user", "account", "staff", "groups", "tier"
-        return {"name": self.name(), **{word: getattr(self, word) for word in words}}
+        return {"name": self.name(), "currency": self.currency(), **{word: getattr(self, word) for word in words}}
 
     def name(self) -> str:
         """As people know them."""
@@ -39,9 +39,12 @@ class Person:
 
     def context(self) -> dict[str, Any]:
         """The arguments of a Context, in JSON's types."""
-        known = self.profile()
-        del known["name"]
+        known = {word: value for word, value in self.profile().items() if word not in ("name", "currency")}
         return known | {"city": self.place.city, "country": self.place.country}
+
+    def currency(self) -> str:
+        """Of their invoices."""
+        return {"GB": "GBP", "US": "USD"}.get(self.place.country or "", "EUR")
 
     def is_denied(self) -> bool:
         return self.account == "acme-de"

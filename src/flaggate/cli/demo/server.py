@@ -10,16 +10,17 @@ from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
 from flaggate.errors import FlaggateError
 
-__all__ = ["AppServer", "Browser"]
+__all__ = ["AppServer", "Browser", "Page"]
 
 _HOST: Final = "127.0.0.1"
 _PAGE: Final = "/invoices"
 _NEW: Final = b'data-invoicing="overhauled"'
+_ROLLED_BACK: Final = b"off for you: rolled_back"
 _OLD: Final = b'data-invoicing="old"'
 _MOST_SECONDS: Final = 30.0
 """How long anything may take."""
@@ -86,6 +87,15 @@ class AppServer:
         self._process.communicate()
 
 
+class Page(NamedTuple):
+    """What somebody was served."""
+
+    is_new: bool
+    is_failed: bool = False
+    is_rolled_back: bool = False
+    """Whether it says that this is why it is the old one."""
+
+
 class Browser:
     """A connection to a server that stays open; a context manager."""
 
@@ -109,10 +119,19 @@ class Browser:
 
     def is_served_the_new_page(self, cookie: str, address: str) -> bool:
         """Whether it is the overhauled page that whoever has this cookie is served, from this address."""
+        page = self.visit(cookie, address)
+        if page.is_failed:
+            raise FlaggateError("the app served neither its old nor its new page: 500")
+        return page.is_new
+
+    def visit(self, cookie: str, address: str) -> Page:
+        """The page that whoever has this cookie is served, from this address."""
         response, page = self._ask("GET", _PAGE, {"Cookie": cookie, "X-Forwarded-For": address})
+        if response.status == 500:
+            return Page(is_new=True, is_failed=True)  # only that one is made to fail
         if response.status != 200 or (_NEW in page) == (_OLD in page):
             raise FlaggateError(f"the app served neither its old nor its new page: {response.status}")
-        return _NEW in page
+        return Page(is_new=_NEW in page, is_rolled_back=_ROLLED_BACK in page)
 
     def revision(self) -> int:
         """The revision of the flags that the process serves."""

@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TextColumn
@@ -19,6 +19,7 @@ from flaggate.stores.base import Arm
 __all__ = ["SOAK_HOURS", "Teller", "print_end", "print_stay", "stay_to_json", "walk_to_json"]
 
 SOAK_HOURS: Final = 24
+_HEARD_SECONDS: Final = 15.0
 _ARMS: Final[dict[Arm, str]] = {
     "on": "with the feature (on)",
     "off": "without it (off)",
@@ -54,6 +55,19 @@ class Teller:
         if any(row.should):
             self._last = row.should
 
+    def fall(self, walk: Walk) -> None:
+        """How it failed, was rolled back, and what the owner was told."""
+        if self._is_quiet:
+            return
+        line(f"{'':<16} now the new page fails for whoever's invoices are in euros")
+        line(f"{'':<16} {walk.failed:,} pages failed; rolled back by itself within {walk.fall_seconds:.1f} s")
+        rollback = next(
+            (event for event in reversed(walk.control.store.history(FLAG)) if event.verb == "rollback"), None
+        )
+        for words in (f"why: {rollback.reason}" if rollback else "", *_told(walk)):
+            if words:
+                line(f"{'':<16} {words}")
+
     def soak(self, stage: str) -> None:
         if self._pace == 0:
             return
@@ -63,6 +77,21 @@ class Teller:
             for _ in range(SOAK_HOURS):
                 sleep(self._pace / SOAK_HOURS)
                 progress.advance(task)
+
+
+def _told(walk: Walk) -> Iterator[str]:
+    """What the owner's webhook heard of it; it may come a moment later."""
+    deadline = monotonic() + _HEARD_SECONDS
+    while monotonic() < deadline:
+        for title, text in list(walk.heard):
+            if "rolled back" in title:
+                yield f"{OWNER} was told: {title}"
+                yield from (
+                    f"  {words}" for words in text.splitlines() if "sure" in words or words.startswith("It stays")
+                )
+                return
+        sleep(0.1)
+    yield f"{OWNER} was not told"
 
 
 # --- at the end -------------------------------------------------------------------------------
@@ -96,9 +125,9 @@ def _wrong_rows(walk: Walk) -> Iterator[str]:
 
 def _print_counts(walk: Walk) -> None:
     sent, counted = (sum(n for where, n in each.items() if where.arm in ("on", "off")) for each in _both(walk))
-    more = f"these {walk.pages():,}, and {sent - walk.pages():,} to see the kill arrive"
+    more = f"these {walk.pages():,}, and {sent - walk.pages():,} to see the kill and the rollback arrive"
     line(f"{sent:,} requests asked the flag ({more}), {counted:,} were counted by the app.")
-    last = next(row for row in walk.rows if row.name == "tenth, unkilled")
+    last = next(row for row in walk.rows if row.name == ("tenth, mended" if _is_mended(walk) else "tenth, unkilled"))
     rows = [
         (words, *(f"{each[Where(last.attempt, last.stage, arm)]:,}" for each in _both(walk)))
         for arm, words in _ARMS.items()
@@ -109,6 +138,10 @@ def _print_counts(walk: Walk) -> None:
         if walk.sent[where] != walk.counted[where]:
             words = f"attempt {where.attempt}, stage {where.stage}, {where.arm}"
             line(f"WRONG: {words}: {walk.sent[where]:,} sent, {walk.counted[where]:,} counted")
+
+
+def _is_mended(walk: Walk) -> bool:
+    return any(row.name == "tenth, mended" for row in walk.rows)
 
 
 def _both(walk: Walk) -> tuple[Requests, Requests]:
@@ -123,6 +156,9 @@ def walk_to_json(walk: Walk) -> dict[str, Any]:
         "addresses": [person.address for person in walk.people],
         "rows": [{"name": row.name, "should": row.should, "has": row.has} for row in walk.rows],
         "kill_seconds": walk.kill_seconds,
+        "fall_seconds": walk.fall_seconds,
+        "failed": walk.failed,
+        "told": [title for title, _ in walk.heard],
         "requests": [where._asdict() | {"sent": walk.sent[where], "counted": walk.counted[where]} for where in places],
         "right": walk.is_right(),
     }

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import monotonic, perf_counter, sleep
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
@@ -13,15 +14,19 @@ from flaggate.cli.demo.people import Person, arm_of, should_have_it
 from flaggate.cli.demo.server import AppServer, Browser
 from flaggate.decide.context import Context
 from flaggate.decide.explain import explain
+from flaggate.errors import FlaggateError
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores.base import Arm
 from flaggate.stores.record import read_flag
 
-__all__ = ["COUNTED_SECONDS", "FLAG", "OWNER", "Requests", "Row", "Walk", "Where"]
+__all__ = ["BROKEN", "COUNTED_SECONDS", "FALL_SECONDS", "FLAG", "OWNER", "Requests", "Row", "Walk", "Where"]
 
 FLAG: Final = "new-invoicing"
+BROKEN: Final = "broken"
 OWNER: Final = "release-owner@example.com"
+FALL_SECONDS: Final = 60.0
+"""How long a feature that fails may last."""
 COUNTED_SECONDS: Final = 15.0
 """How long the processes may take to hand over what they counted; they do so every two seconds."""
 
@@ -63,11 +68,19 @@ class Walk:
     servers: Sequence[AppServer]
     threads: ThreadPoolExecutor
     """One for each server."""
+    heard: Sequence[tuple[str, str]]
+    """What the owner was told: titles and texts."""
+    broken: Path
+    """While this file is there the overhauled page fails for whoever's invoices are in euros."""
     cookies: list[str] = field(default_factory=list)
     """In the order of the people."""
     rows: list[Row] = field(default_factory=list)
     kill_seconds: list[float] = field(default_factory=list)
     """From the call of kill to the first old page of each process."""
+    fall_seconds: float = 0.0
+    """From the first look at the page that fails to the last process that said that it was rolled back."""
+    failed: int = 0
+    """How many pages failed until then."""
     sent: Requests = field(default_factory=Counter)
     counted: Requests = field(default_factory=Counter)
 
@@ -127,6 +140,29 @@ class Walk:
                 self._note(before, True, arm_of(self.people[watched], before.stage))
             self._note(before, False, None)
 
+    def browse_until_rolled_back(self) -> None:
+        """Everybody looks at both processes, again and again, until each of them says that it was rolled back."""
+        before, begun = self.rows[-1], perf_counter()
+
+        def browse(server: AppServer) -> tuple[Requests, int]:
+            found, failed = Counter[Where](), 0
+            with Browser(server) as browser:
+                while perf_counter() - begun < FALL_SECONDS:
+                    for number, person in enumerate(self.people):
+                        page = browser.visit(self.cookies[number], person.address)
+                        # From then on nobody has an arm.
+                        arm = None if page.is_rolled_back else arm_of(person, before.stage)
+                        found.update(_places(before, page.is_new, arm))
+                        failed += page.is_failed
+                        if page.is_rolled_back:
+                            return found, failed
+            raise FlaggateError(f"the demo's feature fails, and was not rolled back within {FALL_SECONDS:g} s")
+
+        for found, failed in self._of_each(browse):
+            self.sent.update(found)
+            self.failed += failed
+        self.fall_seconds = perf_counter() - begun
+
     def count(self) -> None:
         """Wait until the store holds as many requests as were sent."""
         deadline = monotonic() + COUNTED_SECONDS
@@ -157,10 +193,14 @@ class Walk:
 
     def _note(self, row: Row, is_new: bool, arm: Arm | None) -> None:
         """A request was sent, and this is how it should be counted."""
-        self.sent[Where(row.attempt, row.stage, "on" if is_new else "off")] += 1
-        if arm is not None:
-            self.sent[Where(row.attempt, row.stage, arm)] += 1
+        self.sent.update(_places(row, is_new, arm))
 
     def _of_each(self, ask: Callable[[AppServer], _Found]) -> list[_Found]:
         """What each server has to say, asked at the same time."""
         return list(self.threads.map(ask, self.servers))
+
+
+def _places(row: Row, is_new: bool, arm: Arm | None) -> list[Where]:
+    """Under what a request is counted."""
+    arms: list[Arm] = ["on" if is_new else "off", *([] if arm is None else [arm])]
+    return [Where(row.attempt, row.stage, each) for each in arms]
