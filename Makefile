@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 
-.PHONY: demo example test check bench clean
+.PHONY: demo example test check bench guards clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -24,6 +24,9 @@ bench: $(VENV)/test
 	$(BIN) benchmarks/frameworks.py
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
+
+guards: $(VENV)/test
+	$(BIN) -m benchmarks.guards $(ARGS)
 
 clean:
 	rm -rf $(VENV)

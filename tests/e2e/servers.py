@@ -43,6 +43,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "gunicorn, one worker": f"{_GUNICORN} --bind=unix:{{folder}}/socket tests.e2e.sites:wsgi_app",
     "gunicorn behind ProxyFix": f"{_GUNICORN} tests.e2e.sites:proxy_fixed",
     "uvicorn": f"{_UVICORN} {_PATIENT} --workers=2 tests.e2e.sites:asgi_app",
+    "uvicorn, four workers": f"{_UVICORN} {_PATIENT} --workers=4 --factory tests.e2e.sites:asgi_app",
     "uvicorn, one worker": f"{_UVICORN} tests.e2e.sites:asgi_app",
     "uvicorn --no-proxy-headers": f"{_UVICORN} --no-proxy-headers tests.e2e.sites:asgi_app",
     "uvicorn --uds": "uvicorn --uds={folder}/socket --no-access-log tests.e2e.sites:asgi_app",
@@ -156,7 +157,7 @@ def serving(name: str, store: str, folder: Path, *, app: str | None = None, **en
 
 
 @contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
     """Whatever happens, nothing of this process stays, nor of the others of its session."""
     try:
         yield
@@ -183,6 +184,15 @@ def _listens(server: Server, words: list[str]) -> bool:
     with suppress(OSError):
         return ask(where, "/nobody/address").status < 500
     return False
+
+
+def is_there(pid: int) -> bool:
+    """Whether this process has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def free_port() -> int:

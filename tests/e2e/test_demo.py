@@ -23,7 +23,8 @@ from tests.runtime.scenes import until
 
 ROWS = {
     "draft": (0, 0), "internal": (1, 1), "manchester": (1, 2), "beta": (1, 3), "tenth": (1, 4), "tenth, killed": (1, 0),
-    "tenth, unkilled": (2, 4), "everyone": (2, 5), "completed": (2, 5),
+    "tenth, unkilled": (2, 4), "tenth, rolled back": (2, 0), "tenth, mended": (3, 4), "everyone": (3, 5),
+    "completed": (3, 5),
 }  # fmt: skip
 """Attempt and stage as far as people notice."""
 
@@ -49,7 +50,8 @@ def test_every_page_is_the_oracles_and_every_request_is_counted() -> None:
         assert row["should"] == expected, row["name"]
         assert row["has"] == [expected, expected], row["name"]
         for is_on, _, arm, _ in answers * 2:
-            sent.update({(attempt, stage or 4 * attempt, what) for what in ("on" if is_on else "off", arm) if what})
+            at = stage or (0 if row["name"] == "draft" else 4)
+            sent.update({(attempt, at, what) for what in ("on" if is_on else "off", arm) if what})
     numbers = [sum(row["should"]) for row in seen["rows"]]
     assert 0 < numbers[1] < numbers[2] < numbers[3] < numbers[4] < numbers[-1] < 500, (
         "the people make every stage matter"
@@ -62,10 +64,13 @@ def test_every_page_is_the_oracles_and_every_request_is_counted() -> None:
         place = each["attempt"], each["stage"], each["arm"]
         assert each["counted"] == each["sent"], place
         more = each["sent"] - sent.pop(place)
-        assert more == 0 or (place in ((1, 4, "on"), (1, 4, "off"), (1, 4, "treatment")) and more > 0), (
-            "they saw the kill"
-        )
+        is_killed = place in ((1, 4, "on"), (1, 4, "off"), (1, 4, "treatment"))
+        is_failing = place[:2] == (2, 4)
+        assert more == 0 or ((is_killed or is_failing) and more > 0), "they saw the kill, or the page that failed"
     assert not sent
+    assert seen["failed"] >= 5
+    assert 0 < seen["fall_seconds"] < walk.FALL_SECONDS
+    assert "new-invoicing: rolled back" in seen["told"]
 
 
 def test_a_wrong_page_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,23 +87,28 @@ def test_a_wrong_count_fails_the_demo(monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.setattr(walk, "COUNTED_SECONDS", 0.1)
     assert run(["demo", "--pace", "0", "--people", "100"]) == 1
     out = capsys.readouterr().out
-    assert "All 1,800 pages were as predicted." in out
+    assert "All 2,200 pages were as predicted." in out
     assert "WRONG: attempt 1, stage 2, control: 0 sent, " in out
 
 
 def test_the_demo_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--pace", "0.02", "--people", "100"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("100 people, 2 processes that serve them a Flask app, 1 SQLite file; takes about 5 s\n")
+    assert out.startswith("100 people, 2 processes that serve them a Flask app, 1 SQLite file; takes about 10 s\n")
     assert "the processes served the old page after" in out
-    assert "All 1,800 pages were as predicted." in out
+    assert "All 2,200 pages were as predicted." in out
     assert "WRONG" not in out
+    assert re.search(r"\d+ pages failed; rolled back by itself within [\d.]+ s", out)
+    assert "why: errors: " in out
+    assert "release-owner@example.com was told: new-invoicing: rolled back" in out
     asked = re.search(
-        r"([\d,]+) requests asked the flag \(these 1,800, and (\d+) to see the kill arrive\), (\S+) were", out
+        r"([\d,]+) requests asked the flag \(these 2,200, and ([\d,]+) to see the kill and the rollback arrive\), "
+        r"(\S+) were",
+        out,
     )
     assert asked is not None
     sent, more, counted = (int(number.replace(",", "")) for number in asked.groups())
-    assert (sent, sent) == (1800 + more, counted)
+    assert (sent, sent) == (2200 + more, counted)
 
 
 def test_who_is_told_of_is_served_what_is_told() -> None:

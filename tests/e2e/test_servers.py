@@ -21,7 +21,7 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store
-from tests.e2e.servers import WORKERS, Server, serving
+from tests.e2e.servers import WORKERS, Server, is_there, serving
 from tests.e2e.sites import signed_in
 from tests.oracle import Answer, Person, expected, make_people
 from tests.runtime.scenes import ROOT, until
@@ -277,11 +277,3 @@ def test_a_header_that_the_server_refuses_is_an_error(scene: Scene, name: str, p
             assert server.ask(f"/flask/{quote(path)}").status >= 400
         until(lambda: sum(count.requests for count in scene.store.counts(FLAG)) == 2, "both are counted")
     assert [(count.arm, count.errors) for count in scene.store.counts(FLAG)] == [("off", 1)]
-
-
-def is_there(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
