@@ -355,6 +355,18 @@ def test_five_minutes_are_counted_from_when_it_is_missed() -> None:
     assert looker.answer() is Answer.OK
 
 
+@pytest.mark.parametrize("hours", [1, -1])
+def test_nobody_was_silent_while_nobody_looked(hours: int) -> None:
+    """All processes were away for an hour, or the clock was set."""
+    looker = Looker(CONTROL)
+    healthy(looker)
+    assert vanishing(looker, 60) is Answer.NO_DATA
+    looker.wait(3600 * hours)
+    assert looker.answer() is Answer.NO_DATA
+    assert vanishing(looker, 220) is Answer.NO_DATA
+    assert vanishing(looker, 80) is Answer.BREACH
+
+
 def test_where_few_have_it_few_are_missed() -> None:
     looker = Looker(CONTROL, share=0.01)
     healthy(looker)

@@ -101,6 +101,7 @@ class _Look:
 
     def judged(self, *, is_soaked: bool) -> Judgement:
         """The judgement, with what is to be kept."""
+        self._pass_over()
         uneven = self._split()
         minutes = int((self.now - self.memory.begun) // 60)
         for guard, memory in self.each:
@@ -140,6 +141,15 @@ class _Look:
         return max(0, self.seen.arm("on").requests - self.memory.exposed)
 
     # --- whether there is anything to judge by ----------------------------------------------
+
+    def _pass_over(self) -> None:
+        """While nobody looked nobody was silent: all processes may have been away, or the clock was set."""
+        memory, passed = self.memory, self.now - self.memory.looked
+        unseen = passed - max(0.0, min(passed, SILENT_SECONDS))
+        if unseen and memory.quiet:
+            memory.quiet[0] += unseen
+        if unseen and memory.missed_since is not None:
+            memory.missed_since += unseen
 
     def _is_alive(self) -> bool:
         """Whether any process reports."""
@@ -225,7 +235,7 @@ class _Look:
         )
 
     def _shared(self, guilty: _Crying) -> dict[int, tuple[Answer, dict[str, Any]]]:
-        """Over the limit, but as often without the feature: held for ten minutes, then what the plan says, if in the last
+        """Over the limit, but not clearly more often than without the feature: held for ten minutes, then what the plan says, if in the last
         five more was bad than is allowed."""
         memory = self.memory
         if memory.crying_since is None:
