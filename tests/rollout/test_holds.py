@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -100,9 +101,9 @@ def test_what_a_guard_holds(guard: Guard, answer: Answer, found: list[str]) -> N
 
 
 def test_why_nothing_is_known_of_a_guard() -> None:
-    refused = Verdict(GUARD, Answer.ERROR, {"why": "it was refused"})
+    refused = Verdict(Guard("queue", limit=Decimal(9), query="queue"), Answer.ERROR, {"why": "it was refused"})
     assert words(held(Stage("s"), judgement=replace(FRESH, verdicts=(refused,)))) == [
-        "nothing is known of errors (error: it was refused)"
+        "nothing is known of queue (error: it was refused)"
     ]
 
 

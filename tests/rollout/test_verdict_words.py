@@ -62,12 +62,14 @@ def test_evidence_in_words(evidence: float, words: str) -> None:
         (
             Answer.BREACH,
             numbers(1e3, why="shared"),
-            f"{FAILED}. As often without the feature, but it did not end: your plan rolls back then (on_shared)",
+            f"{FAILED}. Not clearly more users are hit with the feature than without: an outage, or too few to tell. It did "
+            "not end, and your plan rolls back then (on_shared)",
         ),
         (
             Answer.SHARED,
             numbers(1e3),
-            f"{FAILED}. Over your limit, but as often without the feature: it looks like an outage",
+            f"{FAILED}. Over your limit, but not clearly more users are hit with the feature than without: an outage, or too "
+            "few to tell",
         ),
         (Answer.OK, numbers(1.0), f"{FAILED}. No sign of trouble"),
         (Answer.SAFE, numbers(0.1), f"{FAILED}. Safe: shown to be within your limit"),

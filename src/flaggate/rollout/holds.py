@@ -15,6 +15,7 @@ from flaggate.flags.words import moment_words, span_words
 from flaggate.rollout.progress import LEASE_SECONDS, Progress
 from flaggate.rollout.state import Rollout, Status, current_stage
 from flaggate.rollout.verdict import Answer, Judgement, Verdict
+from flaggate.rollout.verdict_words import UNCLEAR
 
 __all__ = ["PASSABLE", "Hold", "HoldKind", "broken_words", "holds", "is_within", "opens_at"]
 
@@ -108,13 +109,13 @@ def _by_guards(judgement: Judgement | None, progress: Progress, now: datetime) -
         yield HoldKind.BREACH, f"{breached}: worse than allowed", "the guard's evidence falling off"
     elif worse:
         shared = ", ".join(verdict.guard.metric for verdict in worse)
-        words = f"{shared}: over your limit, but as often without the feature: it looks like an outage"
-        yield HoldKind.BREACH, words, "the end of the outage; after ten minutes the plan's on_shared"
+        words = f"{shared}: over your limit, but {UNCLEAR}"
+        yield HoldKind.BREACH, words, "its end, or evidence against the feature; after ten minutes the plan's on_shared"
 
 
 def _blind_words(verdict: Verdict) -> str:
     """errors (no data); queue_depth (error: https://prometheus.example.com answered 503)."""
-    why = verdict.numbers.get("why")
+    why = verdict.numbers.get("why") if verdict.guard.query is not None else None  # else the whole look failed
     return f"{verdict.guard.metric} ({verdict.answer.replace('_', ' ')}{f': {why}' if why else ''})"
 
 

@@ -24,7 +24,7 @@ class Answer(StrEnum):
     ERROR = "error"
     """The source failed."""
     SHARED = "shared"
-    """Over its limit, but as often without the feature."""
+    """Over its limit, but not clearly more often than without the feature."""
     TOO_FEW = "too_few"
     SAFE = "safe"
     OK = "ok"

@@ -11,6 +11,7 @@ from flaggate.rollout.evidence import sure
 from flaggate.rollout.verdict import Answer, Verdict
 
 __all__ = [
+    "UNCLEAR",
     "allowed_words",
     "doubt_words",
     "evidence_words",
@@ -22,6 +23,8 @@ __all__ = [
 
 _FAILED: Final = {"errors": "failed", "slow": "were slow"}
 _HINT, _SURE = 3.0, 10.0
+UNCLEAR: Final = "not clearly more users are hit with the feature than without: an outage, or too few to tell"
+"""Why nobody is blamed where a limit is broken. That control is hit as often would be more than is known."""
 
 
 def evidence_words(evidence: float) -> str:
@@ -94,14 +97,14 @@ def _judged(verdict: Verdict, unit: str) -> str:
         return f"it cannot be judged: {numbers.get('why', 'unknown')}"
     seen = _seen(verdict.guard, numbers)
     if answer is Answer.SHARED:
-        return f"{seen}. Over your limit, but as often without the feature: it looks like an outage"
+        return f"{seen}. Over your limit, but {UNCLEAR}"
     if answer is not Answer.BREACH:
         return f"{seen}. {_first_up(_state(answer, numbers))}"
     why = numbers.get("why")
     if why == "vanished":
         return f"{seen}. Then no request with the feature came to its end while others did: it crashes or hangs"
     if why == "shared":
-        return f"{seen}. As often without the feature, but it did not end: your plan rolls back then (on_shared)"
+        return f"{seen}. {_first_up(UNCLEAR)}. It did not end, and your plan rolls back then (on_shared)"
     allowed = allowed_words(verdict.guard)
     if verdict.guard.key != "slower":  # of those it is known only who was slower than most
         seen = f"{seen}; {_hit(numbers, unit)}"
