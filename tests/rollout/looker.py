@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from flaggate import Flag, Guard, Stage
 from flaggate.rollout.judge import judge
-from flaggate.rollout.seen import HOUR_SECONDS, REQUESTS, WINDOW_SECONDS, Sample, Seen, Tally, Units
+from flaggate.rollout.seen import HOUR_SECONDS, PRESENT, REQUESTS, WINDOW_SECONDS, Sample, Seen, Tally, Units
 from flaggate.rollout.state import Rollout, Status
 from flaggate.rollout.verdict import Answer, Judgement, Verdict
 
@@ -82,6 +82,10 @@ class Looker:
         self._note("errors", arm, self._new(errors) if units is None else units)
         for metric, number in (bad or {}).items():
             self._note(metric, arm, self._new(number))
+
+    def come(self, units: Iterable[object]) -> None:
+        """These of control were there just now."""
+        self._note(PRESENT, "control", units, (WINDOW_SECONDS,))
 
     def meet(self, arm: str, units: int) -> None:
         """So many units were there."""

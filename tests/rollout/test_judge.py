@@ -316,10 +316,12 @@ def test_processes_that_report_nothing_are_quiet() -> None:
         assert looker.answer(30) is Answer.TOO_FEW
 
 
-def vanishing(looker: Looker, seconds: float, control: int = 5) -> Answer:
-    """Nothing comes of treatment for so long, and so much of control from look to look."""
+def vanishing(looker: Looker, seconds: float, control: int = 5, units: int | None = None) -> Answer:
+    """Nothing comes of treatment for so long, and so much of control from look to look, each of another unit; or of so
+    many."""
     for _ in range(int(seconds // 5)):
         looker.count("control", control)
+        looker.come([object() for _ in range(control)] if units is None else range(units))
         answer = looker.answer()
     return answer
 
@@ -331,6 +333,7 @@ def test_silence_of_those_who_have_it_holds_after_a_minute_and_is_a_breach_after
     assert vanishing(looker, 5) is Answer.NO_DATA
     assert vanishing(looker, 295) is Answer.NO_DATA
     looker.count("control", 5)
+    looker.come("abcde")
     verdict = looker.verdict()
     assert (verdict.answer, verdict.numbers["why"], verdict.rolls_back) == (Answer.BREACH, "vanished", True)
     looker.count("treatment", 1)
@@ -341,6 +344,25 @@ def test_it_may_vanish_with_the_first_request() -> None:
     looker = Looker(CONTROL)
     looker.answer()
     assert vanishing(looker, 400) is Answer.BREACH
+
+
+@pytest.mark.parametrize(("units", "is_no_chance"), [(1, False), (9, False), (10, True)])
+def test_a_few_who_ask_again_and_again_do_not_say_that_others_vanished(units: int, is_no_chance: bool) -> None:
+    """At night: of ten who come all are without it by chance once in a thousand times."""
+    looker = Looker(CONTROL)
+    healthy(looker)
+    assert vanishing(looker, 60, units=units) is Answer.NO_DATA
+    answer = vanishing(looker, 3600, units=units)
+    assert answer is (Answer.BREACH if is_no_chance else Answer.NO_DATA)
+
+
+def test_who_was_there_before_the_silence_does_not_count_in_its_window() -> None:
+    looker = Looker(CONTROL)
+    healthy(looker, looks=10)
+    looker.come(range(100))
+    healthy(looker, looks=1)
+    assert vanishing(looker, 400, units=100) is Answer.NO_DATA
+    assert vanishing(looker, 200, units=100) is Answer.BREACH, "in the next window"
 
 
 def test_five_minutes_are_counted_from_when_it_is_missed() -> None:
@@ -392,6 +414,7 @@ def test_silence_says_nothing_to_guards_that_do_not_act_nor_without_a_control() 
     looker.look()
     for _ in range(100):
         looker.count("control", 10)
+        looker.come([object()])
         acting, warning = looker.look().verdicts
     assert (acting.answer, warning.answer) == (Answer.BREACH, Answer.OK)
     everyone = Looker(LIMIT, share=1)

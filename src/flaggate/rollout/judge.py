@@ -16,7 +16,7 @@ from flaggate.rollout.evidence import CRIES, Evidence, split
 from flaggate.rollout.looks import exposed_units, look, spares_control, take_over
 from flaggate.rollout.memory import GuardMemory, StageMemory, begun, memory_from_json
 from flaggate.rollout.numbers import numbers_of, split_words
-from flaggate.rollout.seen import REQUESTS, Sample, Seen, most_bad
+from flaggate.rollout.seen import PRESENT, REQUESTS, WINDOW_SECONDS, Sample, Seen, Units, most_bad
 from flaggate.rollout.state import Rollout, current_stage
 from flaggate.rollout.verdict import Answer, Judgement, Verdict
 from flaggate.rollout.verdict_words import doubt_words
@@ -36,6 +36,8 @@ _BLAME_SECONDS: Final = 300
 """Until then. Later it takes as much as a guard against control does, so that one that is held is not held for ever."""
 _SHARED_SECONDS: Final = 600
 """For so long it is held while the fault is not its own."""
+_CHANCE: Final = 0.001
+"""That all units that came are without the feature, though it was not the feature that kept the others away."""
 _HINT: Final = 10.0
 """Evidence that a person should confirm before going on; a guard that holds lets go below it."""
 _NO_SIGN: Final = 3.0
@@ -46,6 +48,7 @@ _LEAST_BAD: Final = 5
 _LEAST_UNITS: Final = 3
 _NOT_ASKED: Final = Sample(None, Answer.ERROR, "the process that looks knows no Prometheus server (prometheus=)")
 _HAVE_ARMS: Final = ("treatment", "control")
+_NONE: Final = Units()
 
 
 def judge(
@@ -147,7 +150,9 @@ class _Look:
         memory, passed = self.memory, self.now - self.memory.looked
         unseen = passed - max(0.0, min(passed, SILENT_SECONDS))
         if unseen and memory.quiet:
+            latest = int(self.now // WINDOW_SECONDS) * WINDOW_SECONDS
             memory.quiet[0] += unseen
+            memory.quiet[3:] = [latest, self._present(latest)]
         if unseen and memory.missed_since is not None:
             memory.missed_since += unseen
 
@@ -165,15 +170,30 @@ class _Look:
         memory = self.memory
         treatment, control = (self.seen.arm(arm).requests for arm in _HAVE_ARMS)
         if not is_alive or not memory.quiet or treatment != memory.quiet[1]:
-            memory.quiet, memory.missed_since = [self.now, treatment, control], None
+            latest = int(self.now // WINDOW_SECONDS) * WINDOW_SECONDS
+            memory.quiet, memory.missed_since = [self.now, treatment, control, latest, self._present(latest)], None
             return None
-        since, _, before = memory.quiet
+        since, _, before, *_ = memory.quiet
         predicted = (control - before) * self.share / (1 - self.share)
         if memory.missed_since is None and self.now - since >= SILENT_SECONDS and predicted >= _PREDICTED:
             memory.missed_since = self.now
         if memory.missed_since is None:
             return None
-        return Answer.BREACH if self.now - memory.missed_since >= VANISHED_SECONDS else Answer.NO_DATA
+        is_over = self.now - memory.missed_since >= VANISHED_SECONDS
+        return Answer.BREACH if is_over and self._is_no_chance(self.share) else Answer.NO_DATA
+
+    def _is_no_chance(self, share: float) -> bool:
+        """Whether so many different units came meanwhile that one with the feature would have been among them. One who
+        asks again and again is one."""
+        *_, window, before = self.memory.quiet
+        latest = int(self.now // WINDOW_SECONDS) * WINDOW_SECONDS
+        each = (began for began in (latest, latest - WINDOW_SECONDS) if began >= window)
+        came = max((self._present(began) - (int(before) if began == window else 0) for began in each), default=0)
+        return (1 - share) ** came <= _CHANCE
+
+    def _present(self, began: int) -> int:
+        """Units of control in a window."""
+        return self.seen.set(PRESENT, WINDOW_SECONDS, began).get("control", _NONE).units
 
     def _met(self) -> list[int]:
         """Units that were there, in treatment and in control."""

@@ -65,7 +65,8 @@ class StageMemory:
     split_from: list[int] = field(default_factory=lambda: [0, 0])
     """Units in treatment and in control when the evidence began."""
     quiet: list[float] = field(default_factory=list)
-    """Since when treatment is silent, its requests, and those of control then."""
+    """Since when treatment is silent, its requests, and those of control then; the window then (its beginning), and the
+    units of control in it."""
     missed_since: float | None = None
     """When its requests began to be missed."""
     crying_since: float | None = None

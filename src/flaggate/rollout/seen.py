@@ -13,6 +13,7 @@ from flaggate.rollout.verdict import Answer
 
 __all__ = [
     "HOUR_SECONDS",
+    "PRESENT",
     "REQUESTS",
     "WINDOW_SECONDS",
     "Sample",
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 REQUESTS: Final = "requests"
+PRESENT: Final = "present now"
 """In place of a guard's key: the units that were there at all."""
 WINDOW_SECONDS: Final = 600
 HOUR_SECONDS: Final = 3600

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import islice
+from time import time
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from flaggate.rollout.edges import edge_at_least
@@ -23,6 +24,8 @@ Place: TypeAlias = "tuple[str, int, int]"
 _MOST_A_FLUSH: Final = 256
 _MOST: Final = 20_000
 """Whoever comes after so many was there already, as far as anybody can tell."""
+_MOST_PRESENT: Final = 128
+"""So many units of control within ten minutes tell of a silence that is no chance."""
 _RECENT: Final = 4000
 _POINT: Final = 0.9
 
@@ -53,6 +56,9 @@ class StageUnits:
         "_named",
         "_new",
         "_nobodies",
+        "_present",
+        "_present_new",
+        "_present_until",
         "_recent",
         "judged",
         "place",
@@ -73,6 +79,10 @@ class StageUnits:
         self._named: dict[str, int] = {}
         """How many units of a metric are to be reported."""
         self._nobodies = 0
+        self._present: set[str] = set()
+        self._present_new: list[str] = []
+        """Those to be reported."""
+        self._present_until = 0.0
         self._recent: dict[float, float] = {}
 
     def meet(self, unit: str, arm: Arm) -> None:
@@ -80,6 +90,9 @@ class StageUnits:
         if unit not in self._met and len(self._met) < _MOST:
             self._met.add(unit)
             self._new[unit] = arm
+        if arm == "control" and len(self._present) < _MOST_PRESENT and unit not in self._present:
+            self._present.add(unit)
+            self._present_new.append(unit)
 
     def note_bad(
         self, unit: str | None, arm: Arm, *, is_error: bool, milliseconds: float, measured: frozenset[str]
@@ -131,7 +144,7 @@ class StageUnits:
             process: Its id, for units that have no key.
             salt: Without it nobody can look a key up among the hashes.
         """
-        from flaggate.stores.base import REQUESTS, UnitCount
+        from flaggate.stores.base import PRESENT, REQUESTS, WINDOW_SECONDS, UnitCount
 
         bad, self._bad, self._named = self._bad, {}, {}
         key, flag = salt.encode()[:64], self.place[0]
@@ -140,10 +153,16 @@ class StageUnits:
             yield UnitCount(*self.place, arm, metric, _hashed(flag, whose, key), count)
         for unit in list(islice(self._new, _MOST_A_FLUSH)):
             yield UnitCount(*self.place, self._new.pop(unit), REQUESTS, _hashed(flag, unit, key))
+        present, self._present_new = self._present_new, []
+        for unit in present:
+            yield UnitCount(*self.place, "control", PRESENT, _hashed(flag, unit, key))
+        if not self._present_until - WINDOW_SECONDS <= (now := time()) < self._present_until:
+            self._present.clear()
+            self._present_until = (now // WINDOW_SECONDS + 1) * WINDOW_SECONDS
 
     def has_any(self) -> bool:
         """Whether anything is to be reported."""
-        return bool(self._bad or self._new)
+        return bool(self._bad or self._new or self._present_new)
 
 
 def _hashed(flag: str, unit: str, key: bytes) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HOUR_SECONDS",
     "MOST_UNITS",
+    "PRESENT",
     "REQUESTS",
     "UNITS_KEPT_SECONDS",
     "WINDOWS_KEPT_SECONDS",
@@ -99,13 +100,15 @@ class UnitCount:
     arm: Arm
     """`treatment` or `control`; `on` here is those that have the feature and no arm."""
     metric: str
-    """A guard's key; of REQUESTS it counts that the unit was there at all."""
+    """A guard's key; of REQUESTS it counts that the unit was there at all, of PRESENT that it was there in this window."""
     unit: str
     """A salted hash: 16 hexadecimal digits."""
     bad: int = 1
 
 
 REQUESTS: Final = "requests"
+PRESENT: Final = "present now"
+"""Of this it counts that a unit of control was there within ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple, TypeAlias, TypeVar
 from flaggate.stores.base import (
     HOUR_SECONDS,
     MOST_UNITS,
+    PRESENT,
     REQUESTS,
     UNITS_KEPT_SECONDS,
     WINDOW_SECONDS,
@@ -126,17 +127,21 @@ def merged(counts: Iterable[Count]) -> dict[Place, Count]:
 # --- units ------------------------------------------------------------------------------
 
 
+_THERE: Final[dict[str, tuple[int, ...]]] = {REQUESTS: (0,), PRESENT: (WINDOW_SECONDS,)}
+"""Of which it only matters whether they were there, and for which times."""
+
+
 def units_of(units: Iterable[UnitCount], now: float) -> dict[Group, dict[Member, int]]:
     """What a report says of units, in each of the groups that they belong to."""
     found: dict[tuple[str, int, int, str], dict[Member, int]] = {}
     for unit in units:
         group = found.setdefault((unit.flag, unit.attempt, unit.stage, unit.metric), {})
         member = unit.arm, unit.unit
-        group[member] = 1 if unit.metric == REQUESTS else group.get(member, 0) + unit.bad
+        group[member] = 1 if unit.metric in _THERE else group.get(member, 0) + unit.bad
     return {
         Group(*what, span, span_began(now, span)): group
         for what, group in found.items()
-        for span in ((0,) if what[-1] == REQUESTS else (0, HOUR_SECONDS, WINDOW_SECONDS))
+        for span in _THERE.get(what[-1], (0, HOUR_SECONDS, WINDOW_SECONDS))
     }
 
 
@@ -152,7 +157,7 @@ def grown(group: Group, seen: Mapping[Member, int], known: Mapping[Member, int],
     found: dict[Member, int] = {}
     for member, bad in seen.items():
         if member in known:
-            if group.metric != REQUESTS:
+            if group.metric not in _THERE:
                 found[member] = known[member] + bad
         elif (other := _in_other_arm(member)) in known or other in found:
             continue
