@@ -129,15 +129,19 @@ def test_one_user_in_a_loop_is_no_evidence_against_the_feature(example: Example)
 
 def test_those_with_the_feature_are_never_heard_of_again(example: Example) -> None:
     example.begin(by_hand=True)
-    example.browse(example.turns(everybody(example), passes=2))
+    known, others = example.others[:4], example.others[4:]
+    example.browse(example.turns([*example.exposed, *known], passes=2))
     assert set(looked(example, 0.0)["answers"]) == {"too_few"}
-    example.browse(example.turns(example.others, passes=2))
-    found = looked(example, 61.0)
+    example.browse(example.turns(known, passes=10))
+    found = looked(example, 60.0)
     assert set(found["answers"]) == {"no_data"}
     assert "blind" in found["holds"]
     assert not found["has_moved"]
-    example.browse(example.turns(example.others, passes=2))
-    found = looked(example, 301.0)
+    for _ in range(6):
+        example.browse(example.turns(known, passes=1))  # whoever was there before may ask again and again
+        assert set(looked(example, 60.0)["answers"]) == {"no_data"}
+    example.browse(example.turns(others, passes=1))
+    found = looked(example, 5.0)
     assert set(found["answers"]) == {"breach"}
     assert found["has_moved"]
     is_taken_back(example, "errors")
@@ -160,15 +164,13 @@ def test_what_fails_in_both_arms_is_an_outage_and_what_fails_in_control_is_nothi
         assert "breach" in found["holds"]
         if not seconds:
             said = example.says("status", FLAG)
-            assert "errors: over your limit, but as often without the feature: it looks like an outage" in said
+            assert "not clearly more users are hit with the feature than without: an outage, or too few to tell" in said
             assert "after ten minutes the plan's on_shared" in said
     assert example.served(example.exposed) <= {"new", "failed"}
     example.browse(example.turns(everybody(example), passes=2))
     assert looked(example, 301.0)["has_moved"]
     is_taken_back(example, "errors")
-    assert "As often without the feature, but it did not end: your plan rolls back then (on_shared)" in example.says(
-        "status", FLAG
-    )
+    assert "It did not end, and your plan rolls back then (on_shared)" in example.says("status", FLAG)
     assert "(shared)" in example.says("history", FLAG, "--limit", "1")
     refused = example.order("run", "restart", FLAG, "--reason", "for the test", "--as", OWNER)
     assert refused["code"] == 1
