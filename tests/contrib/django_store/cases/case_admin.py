@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -163,6 +164,14 @@ def test_an_act_that_is_refused_says_why(gate: Gate) -> None:
     for words in ({"verb": "explode", "version": 1}, {"verb": "on"}, {"verb": "on", "version": "x"}):
         assert client.post(_page("banner", "act"), words).status_code == 404
     assert len(gate.store.history("banner")) == 1
+
+
+def test_enter_in_the_reason_does_nothing(gate: Gate) -> None:
+    """It presses the first button of a form, which is no act: a browser presses none that is disabled, and no other."""
+    _, _, form = _text(_client("kill", "advance"), _page("banner")).partition('/act/">')
+    first, *rest = re.findall(r"<button[^>]*>", form)
+    assert first == '<button type="submit" disabled hidden>'
+    assert 'name="verb"' in rest[0]
 
 
 def test_an_owner_is_not_named_here(gate: Gate) -> None:
