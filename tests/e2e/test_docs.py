@@ -264,11 +264,11 @@ print(*(Client().get("/api/invoices/", headers=each).status_code for each in ({}
 
 DJANGO_ANSWERED = """\
 404, an old export, 302, 404, {"new": false, "why": "no_match", "helper": false}
-no invoices
+no invoices, an old box
 {'new': False, 'why': 'no_match'}
 the overhauled page of invoice 7, an overhauled export, all invoices, all letters, \
 {"new": true, "why": "on", "helper": true}
-<a href="/invoices/">Invoices</a>newby the context processor
+<a href="/invoices/">Invoices</a>newby the context processor, a new box that is kept
 {'new': True, 'why': 'on'}
 404 200
 """

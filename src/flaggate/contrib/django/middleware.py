@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -176,10 +177,10 @@ class DjangoVisit(RequestVisit):
         return super()._made_context()
 
     def _seen_by_caches(self, decision: Decision) -> Decision:
-        """cache_page is inside of every middleware, and keeps a response before it says whom it is for. It may begin
-        after what was asked here before: so this is said each time."""
-        if self.depends and self._reads(decision.flag):
-            self.asker._cache_update_cache = False
+        """cache_page is inside of every middleware, and keeps a response before it says whom it is for."""
+        asker = self.asker
+        if self.depends and self._reads(decision.flag) and not hasattr(type(asker), _KEEPS):
+            asker.__class__ = _never_kept(type(asker))
         return decision
 
     def _reads(self, name: str) -> frozenset[str]:
@@ -253,6 +254,17 @@ _SLOTS: Final = {"group": "groups", **{word: word for word in Context.__slots__}
 """How a Context calls what rules read; the rest are attributes of the app's own."""
 _AT_HAND: Final = frozenset({"ip", "visitor"})
 """Not looked up before a rule reads it: nothing waits for these, and a new visitor has a cookie."""
+
+
+_KEEPS: Final = "_cache_update_cache"
+
+
+@cache
+def _never_kept(kind: type[HttpRequest]) -> type[HttpRequest]:
+    """Such a request whose response Django's caches do not keep: whatever cache_page says, which may begin later than
+    the flag was asked, and says of each request that its response is to be kept."""
+    words = {word: getattr(kind, word) for word in ("__module__", "__qualname__", "__doc__")}
+    return type(kind.__name__, (kind,), {**words, _KEEPS: property(lambda _: False, lambda *_: None)})
 
 
 class _Aside(DjangoVisit):
