@@ -68,6 +68,24 @@ def test_it_is_asked_before_anything_is_validated(board: Switchboard) -> None:
     assert answers(app, "/new/x", "POST", json={"number": "y"})[0] in (401, 403)
 
 
+@pytest.mark.parametrize("place", ["argument", "path operation", "router", "app"])
+@pytest.mark.parametrize("maker", [flag_on, require_feature])
+def test_what_makes_a_dependency_is_none(board: Switchboard, maker: Any, place: str) -> None:
+    """FastAPI would read the flag's name from the query, and let everybody in."""
+    here: dict[str, Any] = {place: {"dependencies": [Depends(maker)]}}
+    app, router = create_app(board.gate, **here.get("app", {})), APIRouter(**here.get("router", {}))
+
+    async def page(is_new: Annotated[Any, Depends(maker)]) -> None: ...
+
+    with pytest.raises(SettingError) as caught:
+        router.get("/new", **here.get("path operation", {}))(page if place == "argument" else sync_new)
+        app.include_router(router)
+        answers(app, "/new?name=tiered")  # an app's own dependencies are looked at here, at the latest
+    name = maker.__name__
+    allowed = f'what it returns for the name of a flag: Depends({name}("new-invoicing"))'
+    assert str(caught.value) == f"Depends: {name}; allowed: {allowed}"
+
+
 # --- flag_on and flags_from ---------------------------------------------------------------------
 
 

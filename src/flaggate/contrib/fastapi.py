@@ -40,13 +40,25 @@ _CONNECTION: Final = "flaggate_connection"
 # --- dependencies -------------------------------------------------------------------------------
 
 
-def flag_on(name: str) -> Callable[[HTTPConnection], Awaitable[bool]]:
+class _AsItStands:
+    """Marks the argument of what makes a dependency and is none: FastAPI would ask the client for it, and let all in."""
+
+    def __init__(self, maker: str) -> None:
+        self._maker = maker
+
+    def __get_pydantic_core_schema__(self, *_: object) -> Any:
+        """Called when FastAPI is given the function itself."""
+        allowed = f'what it returns for the name of a flag: Depends({self._maker}("new-invoicing"))'
+        raise SettingError("Depends", self._maker, allowed)
+
+
+def flag_on(name: Annotated[str, _AsItStands("flag_on")], /) -> Callable[[HTTPConnection], Awaitable[bool]]:
     """A dependency: whether the flag is on for who asks. The same one each time, as `dependency_overrides` needs it."""
     _check(name, "flag_on")
     return _flag_on(name)
 
 
-def require_feature(name: str) -> Callable[[HTTPConnection], Awaitable[None]]:
+def require_feature(name: Annotated[str, _AsItStands("require_feature")], /) -> Callable[[HTTPConnection], Awaitable[None]]:
     """A dependency of a path operation, a router or an app: 404 where the flag is off, as if nothing were there; a
     WebSocket is closed before it was accepted."""
     _check(name, "require_feature")
