@@ -72,15 +72,18 @@ def test_it_is_asked_before_anything_is_validated(board: Switchboard) -> None:
 @pytest.mark.parametrize("maker", [flag_on, require_feature])
 def test_what_makes_a_dependency_is_none(board: Switchboard, maker: Any, place: str) -> None:
     """FastAPI would read the flag's name from the query, and let everybody in."""
-    here: dict[str, Any] = {place: {"dependencies": [Depends(maker)]}}
-    app, router = create_app(board.gate, **here.get("app", {})), APIRouter(**here.get("router", {}))
 
     async def page(is_new: Annotated[Any, Depends(maker)]) -> None: ...
 
-    with pytest.raises(SettingError) as caught:
+    def serve() -> None:
+        here: dict[str, Any] = {place: {"dependencies": [Depends(maker)]}}
+        app, router = create_app(board.gate, **here.get("app", {})), APIRouter(**here.get("router", {}))
         router.get("/new", **here.get("path operation", {}))(page if place == "argument" else sync_new)
         app.include_router(router)
         answers(app, "/new?name=tiered")  # an app's own dependencies are looked at here, at the latest
+
+    with pytest.raises(SettingError) as caught:
+        serve()
     name = maker.__name__
     allowed = f'what it returns for the name of a flag: Depends({name}("new-invoicing"))'
     assert str(caught.value) == f"Depends: {name}; allowed: {allowed}"

@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from flaggate.contrib import starlette
 from flaggate.contrib.starlette import FlaggateMiddleware, Flags, Otherwise, feature_processor, flags_from
 from flaggate.errors import SettingError
+from flaggate.web.gates import remember
 from flaggate.web.routes import FLAG_NAME, is_flag_name
 
 __all__ = [
@@ -58,7 +59,9 @@ def flag_on(name: Annotated[str, _AsItStands("flag_on")], /) -> Callable[[HTTPCo
     return _flag_on(name)
 
 
-def require_feature(name: Annotated[str, _AsItStands("require_feature")], /) -> Callable[[HTTPConnection], Awaitable[None]]:
+def require_feature(
+    name: Annotated[str, _AsItStands("require_feature")], /
+) -> Callable[[HTTPConnection], Awaitable[None]]:
     """A dependency of a path operation, a router or an app: 404 where the flag is off, as if nothing were there; a
     WebSocket is closed before it was accepted."""
     _check(name, "require_feature")
@@ -112,6 +115,7 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
         is_given = any(_is_connection(each.annotation) for each in signature.parameters.values())
         function.__signature__ = signature if is_given else _with_connection(signature)
         function.__name__ = getattr(gated, "__name__", type(gated).__name__)
+        remember(gated, function)
         return function  # type: ignore[no-any-return]  # it is called like the function, by FastAPI
 
     return decorate_function

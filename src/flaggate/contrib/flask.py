@@ -19,13 +19,14 @@ from flask.views import View
 from flaggate.errors import SettingError
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit as Flags
+from flaggate.web.gates import check_served, remember
 from flaggate.web.request import ContextMaker, RequestVisit
 from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
 from flaggate.web.settings import OF_GATE, check_names, opened, renamed, settings_from
 from flaggate.web.wsgi import SITE, FlaggateMiddleware, WsgiVisit
 
 if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
     from flask import Request
 
@@ -78,13 +79,27 @@ def init_app(
     gate = opened(app.config) if gate is None else gate
     who: Any = _signed_in if context is None else context
     with renamed(keys):
-        middleware = FlaggateMiddleware(app.wsgi_app, gate, context=who, **settings)
+        middleware = FlaggateMiddleware(_checked_first(app, app.wsgi_app), gate, context=who, **settings)
     middleware.site.context = _in_flask(app, who)  # now that it is known to be one
     app.wsgi_app = middleware  # type: ignore[method-assign]  # Flask's documented way to wrap an app
     app.extensions[_EXTENSION] = middleware
     app.jinja_env.globals["feature"] = partial(_feature, middleware.site.gate)
     _listen(app)
     return middleware.site.gate
+
+
+def _checked_first(app: Flask, served: WSGIApplication) -> WSGIApplication:
+    """What the app serves; with the first request all its views are there, and are looked at."""
+    is_checked = False
+
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        nonlocal is_checked
+        if not is_checked:
+            check_served(app.view_functions.values())
+            is_checked = True
+        return served(environ, start_response)
+
+    return checked
 
 
 def gate_of(app: Flask) -> Gate:
@@ -150,7 +165,9 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
         if not callable(gated) or isinstance(gated, Flask):
             raise SettingError("feature_required", gated, "a view, a View class or a Blueprint")
         _check_async("feature_required", gated)
-        return _gated_view(gated, name, otherwise)  # type: ignore[return-value]  # it is called like the view
+        view: Any = _gated_view(gated, name, otherwise)
+        remember(gated, view)
+        return view  # type: ignore[no-any-return]  # it is called like the view
 
     return decorate
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
@@ -24,6 +24,7 @@ from flaggate.errors import SettingError
 from flaggate.runtime.visit import Visit as Flags
 from flaggate.web import asgi
 from flaggate.web.client_ip import X_FORWARDED_FOR
+from flaggate.web.gates import check_served, remember
 from flaggate.web.request import ContextMaker
 from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
 
@@ -45,6 +46,9 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
     is given the HTTPConnection.
 
     The middleware that is added last is the outermost: add this one before those that sign people in.
+
+    Raises:
+        SettingError: for what cannot be used, and for a function that the app serves around its gate.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
         secret_keys: Iterable[str | bytes] | None = None,
         uncounted: Iterable[str] = (),
     ) -> None:
+        check_served(_endpoints(app))
         made: Any = context
         super().__init__(
             app,
@@ -74,6 +79,21 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
         )
         if context is not None:  # now that it is known to be one
             self.site.context = lambda scope: context(HTTPConnection(scope))
+
+
+def _endpoints(app: Any) -> Iterator[Any]:
+    """What an app serves, as far as it says so: below other middleware, in mounts and in routers of FastAPI's."""
+    parts, known = [app], {id(app)}
+    for part in parts:
+        words = getattr(part, "__dict__", {})  # not by getattr: what makes up an answer to any name has no end
+        routes = words.get("routes")
+        inner = [words.get(word) for word in ("app", "router", "original_router")]
+        for each in inner + (routes if isinstance(routes, list) else []):
+            if each is not None and id(each) not in known:
+                known.add(id(each))
+                parts.append(each)
+        if "endpoint" in words:
+            yield words["endpoint"]
 
 
 def flags_from(connection: HTTPConnection) -> Flags:
@@ -142,6 +162,7 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
             made = _gated_endpoint(made, name, otherwise)
         if made is None:
             raise SettingError("feature_required", gated, _GATED)
+        remember(gated, made)
         return made  # type: ignore[no-any-return]  # of the kind that was given
 
     return decorate

@@ -178,9 +178,9 @@ class DjangoVisit(RequestVisit):
 
     def _seen_by_caches(self, decision: Decision) -> Decision:
         """cache_page is inside of every middleware, and keeps a response before it says whom it is for."""
-        asker = self.asker
-        if self.depends and self._reads(decision.flag) and not hasattr(type(asker), _KEEPS):
-            asker.__class__ = _never_kept(type(asker))
+        kind: Any = type(self.asker)
+        if self.depends and self._reads(decision.flag) and not hasattr(kind, _KEEPS):
+            self.asker.__class__ = _never_kept(kind)
         return decision
 
     def _reads(self, name: str) -> frozenset[str]:
