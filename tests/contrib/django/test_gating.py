@@ -107,6 +107,26 @@ class ByMethod(View):
         return HttpResponse("new method")
 
 
+@method_decorator(feature_required("team"), name="get")
+class ByAsyncMethod(AsyncInvoices):
+    pass
+
+
+@method_decorator(feature_required("team", otherwise=sync_old), name="dispatch")
+class ByDispatch(Invoices):
+    pass
+
+
+@method_decorator(feature_required("team"), name="dispatch")
+class ByAsyncDispatch(AsyncInvoices):
+    pass
+
+
+@method_decorator([login_required, feature_required("team", otherwise=async_old)], name="dispatch")
+class ByAsyncDispatchOr(AsyncInvoices):
+    pass
+
+
 def both(otherwise: Any) -> list[Any]:
     """A sync view and an async one with this beside it."""
     words = getattr(otherwise, "__name__", otherwise and "path")
@@ -133,6 +153,10 @@ urlpatterns = [
     path("mixed-async/<int:number>", MixedAsync.as_view()),
     path("mixed-others", MixedForOthers.as_view()),
     path("method", ByMethod.as_view()),
+    path("async-method", ByAsyncMethod.as_view()),
+    path("dispatch/<int:number>", ByDispatch.as_view()),
+    path("async-dispatch", ByAsyncDispatch.as_view()),
+    path("async-dispatch-or/<int:number>", ByAsyncDispatchOr.as_view()),
     feature_required("team")(path("one/<int:number>", sync_new, {"kind": "line"}, name="one")),
     feature_required("team", otherwise=sync_old)(re_path(r"^re/(?P<number>\d+)$", async_new, name="re")),
     feature_required("team")(path("v2/", include((tree, "v2"), namespace="second"), {"kind": "tree"})),
@@ -212,6 +236,23 @@ def test_a_gated_view_keeps_its_name() -> None:
 def test_a_class_and_its_subclasses(staff: Client, url: str, new: str, old: tuple[int, str]) -> None:
     assert got(staff.get(url)) == (200, new)
     assert got(Client().get(url)) == old
+
+
+@pytest.mark.parametrize(
+    ("url", "new", "old"),
+    [
+        ("/async-method", "new async 0", NOT_THERE),
+        ("/dispatch/7", "new invoices 7", (200, "old page 7")),
+        ("/async-dispatch", "new async 0", NOT_THERE),
+        ("/async-dispatch-or/7", "new async 7", (200, "old page 7")),
+    ],
+)
+def test_a_method_that_a_class_names(
+    staff: Client, ada: User, bob: User, url: str, new: str, old: tuple[int, str]
+) -> None:
+    """Also on an event loop, where a dispatch is awaited that is no coroutine function."""
+    for user, expected in ((ada, (200, new)), (bob, old)):
+        assert got(client_of(user).get(url)) == got(get_async(url, user)) == expected
 
 
 def test_all_methods_of_a_class(staff: Client) -> None:

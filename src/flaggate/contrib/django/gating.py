@@ -128,7 +128,7 @@ class _GatedResolver(URLResolver):
 
 def _gated_view(view: Callable[..., Any], name: str, otherwise: Otherwise) -> Callable[..., Any]:
     made: Any
-    if iscoroutinefunction(view):
+    if _is_awaited(view):
 
         @wraps(view)
         async def gated_async(request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
@@ -158,6 +158,13 @@ def _gated_view(view: Callable[..., Any], name: str, otherwise: Otherwise) -> Ca
             if getattr(view, mark, not is_open) is is_open and getattr(otherwise, mark, not is_open) is not is_open:
                 setattr(made, mark, not is_open)
     return made  # type: ignore[no-any-return]  # it is called like the view
+
+
+def _is_awaited(view: Any) -> bool:
+    """Whether its answer is to be awaited: `dispatch`, as method_decorator hands it over, does not say so by itself."""
+    of = getattr(getattr(view, "func", None), "__self__", None)
+    is_dispatch = isinstance(of, View) and view.func.__name__ == "dispatch"
+    return iscoroutinefunction(view) or (is_dispatch and of.view_is_async)
 
 
 def _instead(otherwise: str | None) -> HttpResponseRedirect:
