@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from functools import cache, wraps
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
+from fastapi import params
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
 from starlette.routing import BaseRoute
@@ -21,7 +22,7 @@ from starlette.routing import BaseRoute
 from flaggate.contrib import starlette
 from flaggate.contrib.starlette import FlaggateMiddleware, Flags, Otherwise, feature_processor, flags_from
 from flaggate.errors import SettingError
-from flaggate.web.gates import remember
+from flaggate.web.gates import check_otherwise, remember
 from flaggate.web.routes import FLAG_NAME, is_flag_name
 
 __all__ = [
@@ -36,6 +37,8 @@ __all__ = [
 
 _Gated = TypeVar("_Gated", bound=Callable[..., Any])
 _CONNECTION: Final = "flaggate_connection"
+_PUT_IN: Final = (params.Param, params.Body, params.Depends)
+"""Defaults that FastAPI reads: what it puts in there it knows of the path operation only, and not of its `otherwise`."""
 
 
 # --- dependencies -------------------------------------------------------------------------------
@@ -105,6 +108,7 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
         if isinstance(gated, (BaseRoute, type)) or not callable(gated):
             return decorate(gated)
         _check_kind(gated, otherwise)
+        check_otherwise(gated, otherwise, is_all_given=True, read=_filled_in)
         signature = _resolved(gated)
         instead = _without_connection(otherwise) if callable(otherwise) else otherwise
 
@@ -128,6 +132,18 @@ def _check_kind(gated: Callable[..., Any], otherwise: Otherwise) -> None:
     for is_kind in (inspect.isgeneratorfunction, inspect.isasyncgenfunction):
         if is_kind(inspect.unwrap(gated)) and not is_kind(otherwise):
             raise SettingError("otherwise", otherwise, "None, or a function that yields as the path operation does")
+
+
+def _filled_in(function: Callable[..., Any]) -> inspect.Signature:
+    """What it is given by name: also what FastAPI puts in where it stands as a default, but for what is ours."""
+    parameters = []
+    for each in inspect.signature(function).parameters.values():
+        if each.name == _CONNECTION or each.kind is each.VAR_POSITIONAL:
+            continue
+        kind = each.kind if each.kind is each.VAR_KEYWORD else each.KEYWORD_ONLY
+        default = each.empty if isinstance(each.default, _PUT_IN) else each.default
+        parameters.append(each.replace(kind=kind, default=default))
+    return inspect.Signature(parameters)
 
 
 def _resolved(function: Callable[..., Any]) -> inspect.Signature:

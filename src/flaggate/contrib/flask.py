@@ -19,7 +19,7 @@ from flask.views import View
 from flaggate.errors import SettingError
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.visit import Visit as Flags
-from flaggate.web.gates import check_served, remember
+from flaggate.web.gates import check_otherwise, check_served, remember
 from flaggate.web.request import ContextMaker, RequestVisit
 from flaggate.web.routes import FLAG_NAME, Table, is_flag_name
 from flaggate.web.settings import OF_GATE, check_names, opened, renamed, settings_from
@@ -165,6 +165,7 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
         if not callable(gated) or isinstance(gated, Flask):
             raise SettingError("feature_required", gated, "a view, a View class or a Blueprint")
         _check_async("feature_required", gated)
+        check_otherwise(gated, otherwise, leading=int("self" in inspect.signature(gated).parameters))
         view: Any = _gated_view(gated, name, otherwise)
         remember(gated, view)
         return view  # type: ignore[no-any-return]  # it is called like the view

@@ -1,4 +1,4 @@
-"""Whether an app serves a function around its gate.
+"""What is said at start of a gate that would be wrong later on: one that nobody passes, and one whose other way is closed.
 
 A gate above the decorator that makes the route is one that nobody passes: `@feature_required(...)` above `@app.get(...)`
 has the app serve the function as it is, to everybody.
@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from flaggate.errors import SettingError
 
-__all__ = ["check_served", "remember"]
+__all__ = ["check_otherwise", "check_served", "remember"]
 
 _GATES: Final = "_flaggate_gates"
+_ANY: Final = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _ALLOWED: Final = (
     "below what makes the route, as in @app.get(...) and under it @feature_required(...): above it the function is "
     "served as it is, to everybody"
@@ -43,6 +44,51 @@ def check_served(endpoints: Iterable[object]) -> None:
         if owner is function and not any(id(gate) in passed for gate in gates) and _is_replaced(function, gates):
             where = f"{function.__module__}.{function.__qualname__}"
             raise SettingError("feature_required", where, _ALLOWED)
+
+
+def check_otherwise(
+    view: Any,
+    otherwise: Any,
+    *,
+    leading: int = 0,
+    is_all_given: bool = False,
+    read: Callable[[Any], inspect.Signature] = inspect.signature,
+) -> None:
+    """Whether what is called instead of a view can be: it would fail only once the flag is off.
+
+    Args:
+        leading: How many arguments come first, whatever they are called; the others by their names, or all by place.
+        is_all_given: Also those that have defaults.
+        read: What either is given.
+
+    Raises:
+        SettingError: it takes others.
+    """
+    try:
+        signature, takes = read(view), read(otherwise)
+    except (TypeError, ValueError):  # a path; or a callable that does not tell
+        return
+    parameters = list(signature.parameters.values())
+    if any(each.kind in _ANY for each in parameters):  # what the route has
+        return
+    given = [each.name for each in parameters[leading:] if is_all_given or each.default is each.empty]
+    known = {each.name for each in parameters[leading:] if each.name in takes.parameters}
+    by_name, by_place = dict.fromkeys([*given, *known]), [None] * (leading + len(given))
+    if not (_takes(takes, [None] * leading, by_name) or (leading and _takes(takes, by_place, {}))):
+        allowed = f"what takes the arguments of {_called(view)}: {', '.join(signature.parameters) or 'none'}"
+        raise SettingError("otherwise", f"{_called(otherwise)}({', '.join(takes.parameters)})", allowed)
+
+
+def _takes(signature: inspect.Signature, by_place: list[None], by_name: dict[str, None]) -> bool:
+    try:
+        signature.bind(*by_place, **by_name)
+    except TypeError:
+        return False
+    return True
+
+
+def _called(function: Any) -> str:
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def _is_replaced(function: Any, gates: Iterable[object]) -> bool:

@@ -1,4 +1,5 @@
-"""A gate above the decorator that makes a route is passed by nobody: each framework's adapter refuses it."""
+"""A gate above the decorator that makes a route is passed by nobody, and an `otherwise` that takes other arguments fails
+once the flag is off: each framework's adapter refuses them."""
 
 from __future__ import annotations
 
@@ -6,16 +7,17 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from fastapi import APIRouter, FastAPI
+from django.urls import path
+from fastapi import APIRouter, Body, Depends, FastAPI, Query
 from flask import Blueprint, Flask
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
 from starlette.testclient import TestClient
 
-from flaggate.contrib import fastapi, flask, starlette
+from flaggate.contrib import django, fastapi, flask, starlette
 from flaggate.errors import SettingError
 from tests.contrib.scenes import Switchboard
 
@@ -163,3 +165,107 @@ def test_routes_of_starlettes_in_mounts_too(board: Switchboard) -> None:
     serve(Route("/new", local), Route("/newer", again), Route("/newest", gated))
     with pytest.raises(SettingError, match="local"):
         serve(Route("/new", local))
+
+
+# --- otherwise ----------------------------------------------------------------------------------
+
+
+def invoice(request: Any, number: int, kind: str = "page") -> None: ...
+
+
+def of_url(number: int, kind: str = "page") -> None: ...
+
+
+def nobody() -> None: ...
+
+
+def one(request: Any) -> None: ...
+
+
+def two(request: Any, number: int) -> None: ...
+
+
+def two_by_place(request: Any, digits: str, /) -> None: ...
+
+
+def other(request: Any, numero: int, kind: str, page: int) -> None: ...
+
+
+def any_of_url(**kwargs: Any) -> None: ...
+
+
+def any_of_request(request: Any, *args: Any, **kwargs: Any) -> None: ...
+
+
+def of_url_and(number: int, kind: str, page: int) -> None: ...
+
+
+def of_url_by_query(number: int, kind: str, page: int = Query(1)) -> None: ...
+
+
+def of_url_by_body(number: int, kind: str, page: int = Body(1)) -> None: ...
+
+
+def of_url_by_dependency(number: int, kind: str, *, user: Any = Depends(nobody)) -> None: ...  # noqa: B008  # as it is written in FastAPI
+
+
+def of_url_and_more(number: int, kind: str, page: int = 1) -> None: ...
+
+
+def of_more(kind: str = Query("page"), *, user: Annotated[Any, Depends(nobody)], number: int = 1) -> None: ...
+
+
+class Pages:
+    def page(self, number: int) -> None: ...
+
+    def old(this, number: int) -> None: ...  # noqa: N805  # whatever its own is called
+
+    def __call__(self, number: int, kind: str) -> None: ...
+
+
+def once_gated(function: Any) -> Any:
+    return fastapi.feature_required("team")(function)
+
+
+FITS: list[tuple[Any, Any, list[Any]]] = [
+    (django, invoice, [invoice, two, two_by_place, any_of_request, passing(two), print, "/old"]),
+    (django, any_of_request, [one, two]),
+    (django, two_by_place, [two]),
+    (flask, of_url, [of_url, any_of_url, of_url_and_more, Pages(), "/old"]),
+    (flask, any_of_url, [nobody, of_url_and]),
+    (flask, Pages.page, [Pages.old, Pages.page]),
+    (fastapi, of_url, [of_url, any_of_url, of_url_and_more, Pages(), once_gated(of_url), "/old"]),
+    (fastapi, once_gated(of_url), [of_url]),
+    (fastapi, of_more, [of_more, any_of_url]),
+]
+DOES_NOT: list[tuple[Any, Any, list[Any]]] = [
+    (django, invoice, [one, other, nobody, of_url_and, passing(one)]),
+    (flask, of_url, [nobody, invoice, of_url_and]),
+    (flask, Pages.page, [nobody, of_more]),
+    (fastapi, of_url, [nobody, two, of_url_and, of_url_by_query, of_url_by_body, of_url_by_dependency]),
+    (fastapi, once_gated(of_url), [nobody]),
+    (fastapi, of_more, [of_url]),
+]
+
+
+@pytest.mark.parametrize(("adapter", "view", "others"), FITS)
+def test_what_can_be_called_like_the_view_may_be_served_instead(adapter: Any, view: Any, others: list[Any]) -> None:
+    for otherwise in others:
+        assert callable(adapter.feature_required("banner", otherwise=otherwise)(view))
+
+
+@pytest.mark.parametrize(("adapter", "view", "others"), DOES_NOT)
+def test_what_cannot_is_refused_at_once(adapter: Any, view: Any, others: list[Any]) -> None:
+    for otherwise in others:
+        with pytest.raises(SettingError, match=r"^otherwise: .*\(.*\); allowed: what takes the arguments of [\w.]+: "):
+            adapter.feature_required("banner", otherwise=otherwise)(view)
+
+
+def test_it_says_what_is_taken_and_what_is_given() -> None:
+    said = "otherwise: one(request); allowed: what takes the arguments of invoice: request, number, kind"
+    view: Any = invoice
+    with pytest.raises(SettingError) as caught:
+        django.feature_required("banner", otherwise=one)(path("<int:number>", view))
+    assert str(caught.value) == said
+    with pytest.raises(SettingError, match=r"Pages\(number, kind\); allowed: what takes the arguments of nobody: none"):
+        flask.feature_required("banner", otherwise=Pages())(nobody)

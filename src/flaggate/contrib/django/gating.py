@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ClassVar, Final, TypeAlias, TypeVar
@@ -14,6 +15,7 @@ from django.views import View
 
 from flaggate.contrib.django.middleware import flags_from, is_on_async
 from flaggate.errors import SettingError
+from flaggate.web.gates import check_otherwise
 from flaggate.web.routes import FLAG_NAME, is_flag_name
 
 __all__ = ["FeatureRequiredMixin", "feature_required"]
@@ -48,6 +50,9 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
 
     def decorate(gated: _Gated) -> _Gated:
         made: Any
+        view = gated.callback if isinstance(gated, URLPattern) else gated
+        if inspect.isfunction(view):
+            check_otherwise(view, otherwise, leading=1)
         if isinstance(gated, URLPattern):
             made = URLPattern(
                 gated.pattern, _gated_view(gated.callback, name, otherwise), gated.default_args, gated.name
@@ -162,8 +167,9 @@ def _gated_view(view: Callable[..., Any], name: str, otherwise: Otherwise) -> Ca
 
 def _is_awaited(view: Any) -> bool:
     """Whether its answer is to be awaited: `dispatch`, as method_decorator hands it over, does not say so by itself."""
-    of = getattr(getattr(view, "func", None), "__self__", None)
-    is_dispatch = isinstance(of, View) and view.func.__name__ == "dispatch"
+    method: Any = getattr(view, "func", None)
+    of: Any = getattr(method, "__self__", None)
+    is_dispatch = isinstance(of, View) and method.__name__ == "dispatch"
     return iscoroutinefunction(view) or (is_dispatch and of.view_is_async)
 
 
