@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from flaggate.runtime.snapshot import Snapshot
     from flaggate.stores.base import Store
 
-__all__ = ["Answer", "is_overriding", "lay_over", "look_up_names", "overridden", "take_away"]
+__all__ = [
+    "Answer",
+    "is_overriding",
+    "lay_over",
+    "look_up_names",
+    "made_when_asked",
+    "make_all",
+    "overridden",
+    "take_away",
+]
 
 Answer: TypeAlias = bool | Callable[[Context], bool]
 """On or off for everyone; or a function that says whether it is on for this one."""
@@ -26,6 +35,20 @@ Answer: TypeAlias = bool | Callable[[Context], bool]
 _layers: Final[list[Mapping[str, CompiledFlag]]] = []
 """The later ones stand before the earlier."""
 _lock: Final = threading.Lock()
+
+
+_makers: Final[set[Callable[[], object]]] = set()
+
+
+def made_when_asked(make: Callable[[], object]) -> None:
+    """Say what makes an app's gate, if nothing does before the first request: a test may name its flags by then."""
+    _makers.add(make)
+
+
+def make_all() -> None:
+    """Make the gates that are still to be made."""
+    for make in _makers:
+        make()
 
 
 def is_overriding() -> bool:

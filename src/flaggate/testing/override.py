@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar
 
 from flaggate.errors import SettingError, UnknownFlagError
-from flaggate.runtime.override import Answer, lay_over, take_away
+from flaggate.runtime.override import Answer, lay_over, make_all, take_away
 from flaggate.runtime.process import watched
 
 __all__ = ["override"]
@@ -135,6 +135,7 @@ def _is_answer(name: object, answer: object) -> bool:
 
 
 def _check_known(answers: Mapping[str, Answer]) -> None:
+    make_all()
     if _stranger(answers) is not None:
         collect()  # what is left of earlier tests: their gates knew other flags
     if (found := _stranger(answers)) is not None:

@@ -201,7 +201,9 @@ def test_a_gate_outside_of_a_cache_lets_only_those_in_who_have_it(board: ShopBoa
 
 
 @pytest.mark.parametrize("first_is_in", [True, False])
-def test_a_gate_between_two_cached_views_shows_nobody_the_others(board: ShopBoard, ada: User, first_is_in: bool) -> None:
+def test_a_gate_between_two_cached_views_shows_nobody_the_others(
+    board: ShopBoard, ada: User, first_is_in: bool
+) -> None:
     """Both are kept by the same address, if they are."""
     board.on("team", "banner")
     who = [ada, None] if first_is_in else [None, ada]

@@ -14,7 +14,9 @@ from django.test import AsyncClient, Client, SimpleTestCase, TestCase, Transacti
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.live_server_helper import LiveServer
 
+from flaggate import Gate
 from flaggate.contrib.django import gate
+from flaggate.contrib.django.project import forget
 from flaggate.errors import UnknownFlagError
 from flaggate.runtime.process import watched
 from flaggate.testing import override
@@ -90,11 +92,32 @@ class WithTransactions(Shared, TransactionTestCase):
         self.setup = self.client.get("/ask/banner").content
 
 
+def close_those_that_cannot_tell() -> None:
+    """Of other tests: as long as they are there no name is unknown."""
+    for other in watched():
+        if other.names(["banner"]) is None:
+            other.close()  # type: ignore[attr-defined]  # a gate, like all of them
+
+
+def test_the_first_test_of_a_run(settings: Any, tmp_path: Path) -> None:
+    """No request has made the project's gate, and a package of its has one already."""
+    close_those_that_cannot_tell()
+    (tmp_path / "flags.toml").write_text(FLAGS)
+    settings.FLAGGATE_DEFINITIONS = tmp_path / "flags.toml"
+    with pytest.raises(UnknownFlagError, match='did you mean "banner"'), override({"baner": True}):
+        pass
+    forget()
+    (tmp_path / "others.toml").write_text('flags.others = { description = "A switch", owner = "owner@example.com" }')
+    others = Gate.open("memory://", definitions=tmp_path / "others.toml")
+    with override({"banner": True, "others": True}):
+        assert gate().is_on("banner")
+        assert others.is_on("others")
+    others.close()
+
+
 def test_with_the_projects_own_definitions(settings: Any, tmp_path: Path, client: Client) -> None:
     """All rollouts are drafts; a typing error is one."""
-    for other in watched():
-        if other.names(["banner"]) is None:  # of another test; it cannot tell what there is
-            other.close()  # type: ignore[attr-defined]  # a gate, like all of them
+    close_those_that_cannot_tell()
     (tmp_path / "flags.toml").write_text(FLAGS)
     settings.FLAGGATE_DEFINITIONS = tmp_path / "flags.toml"
     before = {*threading.enumerate()}

@@ -8,6 +8,8 @@ from django.apps import AppConfig
 from django.core.checks import register
 from django.core.signals import setting_changed
 
+from flaggate.runtime.override import made_when_asked
+
 __all__ = ["FlaggateConfig"]
 
 
@@ -21,7 +23,9 @@ class FlaggateConfig(AppConfig):
     def ready(self) -> None:
         """Check the project's settings, and follow those of a test."""
         from flaggate.contrib.django.checks import check  # once all apps are there
+        from flaggate.contrib.django.project import gate
 
+        made_when_asked(gate)
         register(check, "flaggate")
         setting_changed.connect(_forget, dispatch_uid="flaggate")
 
