@@ -164,6 +164,10 @@ async def ask_the_database(asked: object) -> dict[str, str]:
     ("config", "said"),
     [
         ({"FLAGGATE_STORE": None}, r"FLAGGATE_STORE: \(not set\); allowed: the URL of a store, .*; or give a gate"),
+        (
+            {"FLAGGATE_STORE": "sqlit:///flags.db"},
+            r"FLAGGATE_STORE: sqlit:///flags.db; .* such as sqlite:///flags.db; did you mean sqlite:",
+        ),
         ({"FLAGGATE_STORE": "flags.db"}, r"FLAGGATE_STORE: flags.db; allowed: the URL of a store, such as sqlite:///"),
         ({"FLAGGATE_STORE": ""}, r"FLAGGATE_STORE: ''; allowed: the URL of a store"),
         ({"FLAGGATE_STORE": Path("flags.db")}, r"FLAGGATE_STORE: .*Path\('flags.db'\); allowed: the URL of a store"),

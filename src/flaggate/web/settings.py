@@ -18,6 +18,8 @@ __all__ = ["OF_GATE", "check_names", "key_of", "opened", "renamed", "settings_fr
 _PREFIX: Final = "FLAGGATE_"
 OF_GATE: Final = ("store", "definitions", "notify", "prometheus", "hang_seconds")
 """What `opened` reads."""
+_STORES: Final = ("sqlite", "memory")
+"""What the URL of a store may begin with."""
 _OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
 
 
@@ -72,8 +74,11 @@ def _positive(key: str, value: Any) -> float:
     return float(value)
 
 
-def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
+def opened(config: Mapping[str, Any], store: Store | None = None, *, own_store: str | None = None) -> Gate:
     """The gate on the store that the config names, unless one is given, with its definitions and whom it tells.
+
+    Args:
+        own_store: How the framework's own store is called, beside the URLs of the others.
 
     Raises:
         SettingError: for what cannot be used.
@@ -96,4 +101,8 @@ def opened(config: Mapping[str, Any], store: Store | None = None) -> Gate:
         with renamed({word: key_of(word) for word in more}):
             return Gate.open(url, definitions=definitions, **more)
     except StoreError as error:
-        raise SettingError("FLAGGATE_STORE", error.url, allowed) from error
+        names = _STORES if own_store is None else (own_store, *_STORES)
+        near = closest(url.partition(":")[0], names)
+        own = "" if own_store is None else f", or {own_store}"
+        hint = f"; did you mean {near}{':...' if near in _STORES else ''}?" if near else ""
+        raise SettingError("FLAGGATE_STORE", error.url, f"{allowed}{own}{hint}") from error

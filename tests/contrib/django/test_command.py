@@ -50,7 +50,7 @@ def test_from_the_projects_own_terminal(folder: Path) -> None:
     assert manage("flaggate", "apply", "flags.toml", settings).startswith("new store sqlite:///flags.db\n")
     assert "complete refused:" in manage("flaggate", "complete", "tried", "--reason", "smoke", code=1)
     said = manage("flaggate", "status", code=2, store="nowhere")
-    assert said == "FLAGGATE_STORE: nowhere; allowed: the URL of a store, such as sqlite:///flags.db\n"
+    assert said == "FLAGGATE_STORE: nowhere; allowed: the URL of a store, such as sqlite:///flags.db, or django\n"
 
 
 # --- in this process ----------------------------------------------------------------------------

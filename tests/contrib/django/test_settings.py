@@ -157,7 +157,8 @@ django.setup()
 from django.test import override_settings
 from flaggate.contrib.django import gate
 from flaggate.errors import SettingError
-for store in ("memory://", "sqlite:///flags.db", "django", "django:default", "django:elsewhere", "flags.db", None):
+for store in ("memory://", "sqlite:///flags.db", "django", "django:default", "django:elsewhere", "flags.db",
+              "djnago", "sqlite3:///flags.db", None):
     with override_settings(FLAGGATE_STORE=store):
         try:
             print(type(gate().store).__name__, gate().store.url)
@@ -170,7 +171,7 @@ for store in ("memory://", "sqlite:///flags.db", "django", "django:default", "dj
 @pytest.mark.usefixtures("measured")
 def test_the_store_that_a_project_names(tmp_path: Path) -> None:
     """Where no test runner is."""
-    *stores, no_alias, no_url, nothing = run(tmp_path, STORES).splitlines()
+    *stores, no_alias, no_url, misspelt, of_another, nothing = run(tmp_path, STORES).splitlines()
     assert stores == [
         "MemoryStore memory://",
         "SqlStore sqlite:///flags.db",
@@ -179,6 +180,10 @@ def test_the_store_that_a_project_names(tmp_path: Path) -> None:
     ]
     assert no_alias.startswith("FLAGGATE_STORE: django:elsewhere; allowed: an alias of DATABASES (")
     assert no_url.startswith("FLAGGATE_STORE: flags.db; allowed: the URL of a store, such as sqlite:///flags.db")
+    assert "did you mean" not in no_url
+    allowed = "allowed: the URL of a store, such as sqlite:///flags.db, or django; did you mean"
+    assert misspelt == f"FLAGGATE_STORE: djnago; {allowed} django?"
+    assert of_another == f"FLAGGATE_STORE: sqlite3:///flags.db; {allowed} sqlite:...?"
     assert nothing.startswith("FLAGGATE_STORE: (not set); allowed: the URL of a store, such as sqlite:///flags.db")
 
 
@@ -249,11 +254,40 @@ def test_a_route_for_a_flag_that_is_not_declared(settings: Any, tmp_path: Path) 
     settings.FLAGGATE_ROUTES = {"/v2/*": "team", "/v3/*": "teem"}
     assert said() == []  # what the store has nobody asks
     settings.FLAGGATE_DEFINITIONS = tmp_path / "flags.toml"
-    assert said() == []  # that it cannot be read others say
+    assert [words[:4] for words in said()] == ["W004"]
     (tmp_path / "flags.toml").write_text(FLAGS)
     assert said() == ["W003 FLAGGATE_ROUTES names the flag teem, which is not declared."]
     (message,) = run_checks(tags=["flaggate"])
     assert message.hint == f"{tmp_path}/flags.toml declares adas, banner, local, team, tiered, tried."
+
+
+def test_definitions_that_cannot_be_read(settings: Any, tmp_path: Path) -> None:
+    """The project serves what the store has: this is for whoever is about to deploy it."""
+    settings.FLAGGATE_DEFINITIONS = tmp_path / "flags.toml"
+    (words,) = said()
+    assert words.startswith(f"W004 FLAGGATE_DEFINITIONS: {tmp_path}/flags.toml: it cannot be read (")
+    (tmp_path / "flags.toml").write_text("[flags.banner]\n[flags.other]\nowner = 7")
+    found = said()
+    assert len(found) > 2
+    assert all(words.startswith(f"W004 FLAGGATE_DEFINITIONS: {tmp_path}/flags.toml: flags.") for words in found)
+    (message, *_) = run_checks(tags=["flaggate"])
+    assert message.hint is not None
+    assert message.hint.startswith("Nothing of it is applied")
+
+
+def test_a_store_in_a_folder_that_is_not_there(settings: Any, tmp_path: Path) -> None:
+    settings.FLAGGATE_STORE = f"sqlite:///{tmp_path}/no/such/flags.db"
+    assert said() == [
+        f"W005 FLAGGATE_STORE: there is no folder {tmp_path}/no/such, and so no store: all flags are off."
+    ]
+    for store in (f"sqlite:///{tmp_path}/flags.db", "memory://", "django", "sqlite://"):
+        settings.FLAGGATE_STORE = store
+        assert said() == []
+
+
+def test_a_middleware_that_is_there_twice(settings: Any) -> None:
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "flaggate.contrib.django.middleware.FlaggateMiddleware"]
+    assert said() == ["E003 flaggate's middleware is there 2 times: each request is counted as often."]
 
 
 def test_manage_py_check_from_a_terminal(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
@@ -11,7 +13,8 @@ from django.utils.module_loading import import_string
 
 from flaggate.contrib.django.middleware import FlaggateMiddleware
 from flaggate.contrib.django.project import site
-from flaggate.errors import FlaggateError
+from flaggate.errors import DocumentError, FlaggateError, StoreError
+from flaggate.stores import open_store
 
 __all__ = ["check"]
 
@@ -25,7 +28,7 @@ _BEFORE: Final = (
 
 def check(**_: Any) -> list[CheckMessage]:
     """All of it."""
-    return [*_settings(), *_middleware(), *_proxy()]
+    return [*_settings(), *_definitions(), *_store(), *_middleware(), *_proxy()]
 
 
 def _settings() -> Iterator[CheckMessage]:
@@ -41,26 +44,55 @@ def _settings() -> Iterator[CheckMessage]:
 
 
 def _declared() -> set[str] | None:
-    """The flags of the definitions file; None = there is none, or it cannot be read, which is for others to say."""
+    """The flags of the definitions file; None = there is none, or it cannot be read."""
+    try:
+        return _read()
+    except DocumentError:
+        return None
+
+
+def _read() -> set[str] | None:
+    """The same; raises DocumentError."""
     from flaggate.runtime.definitions import load  # what validates: not for those who only ask flags
 
-    path = getattr(settings, "FLAGGATE_DEFINITIONS", None)
-    if path is None:
-        return None
+    path: Any = getattr(settings, "FLAGGATE_DEFINITIONS", None)
+    is_path = bool(path) and isinstance(path, (str, os.PathLike))
+    return set(load(path).definitions.flags) if is_path else None
+
+
+def _definitions() -> Iterator[CheckMessage]:
     try:
-        return set(load(path).definitions.flags)
-    except FlaggateError:
-        return None
+        _read()
+    except DocumentError as error:
+        hint = "Nothing of it is applied: the flags stay as they were, and those that the store does not have are off."
+        for mistake in error.mistakes:
+            yield Warning(f"FLAGGATE_DEFINITIONS: {mistake}.", hint, id="flaggate.W004")
+
+
+def _store() -> Iterator[CheckMessage]:
+    """Whether a file can be where it is to be; under a test runner nobody else looks."""
+    url = str(getattr(settings, "FLAGGATE_STORE", ""))
+    try:
+        directory = open_store(url).directory
+    except StoreError:  # it is none of these, or the settings cannot be used
+        return
+    folder = None if directory is None else Path(directory).parent
+    if folder is not None and not folder.is_dir():
+        said = f"FLAGGATE_STORE: there is no folder {folder}, and so no store: all flags are off."
+        yield Warning(said, f"Make it (mkdir -p {folder}), or name another one.", id="flaggate.W005")
 
 
 def _middleware() -> Iterator[CheckMessage]:
-    ours = next((index for index, path in enumerate(settings.MIDDLEWARE) if _is(path, FlaggateMiddleware)), None)
-    if ours is None:
+    places = [index for index, path in enumerate(settings.MIDDLEWARE) if _is(path, FlaggateMiddleware)]
+    if not places:
         said = "flaggate's middleware is missing: nobody is told apart, and nothing counted."
         hint = 'Add "flaggate.contrib.django.FlaggateMiddleware" to MIDDLEWARE, below AuthenticationMiddleware.'
         yield Warning(said, hint, id="flaggate.W001")
         return
-    for path in settings.MIDDLEWARE[ours + 1 :]:
+    if len(places) > 1:
+        said = f"flaggate's middleware is there {len(places)} times: each request is counted as often."
+        yield Error(said, "Leave the last one.", id="flaggate.E003")
+    for path in settings.MIDDLEWARE[places[-1] + 1 :]:
         if any(_is(path, import_string(name)) for name in _BEFORE):
             yield Error(f"flaggate's middleware stands above {path}.", "Put it below.", id="flaggate.E002")
 

@@ -43,7 +43,9 @@ def gate() -> Gate:
     made: Gate | None = _made.get("gate")
     if made is None:
         config = _config()
-        made = _made.setdefault("gate", opened(config, _store(config)))  # of several threads the first one's
+        made = _made.setdefault(
+            "gate", opened(config, _store(config), own_store=_IN_DATABASES)
+        )  # of several threads the first one's
     return made
 
 
