@@ -15,7 +15,7 @@ from flaggate.flags.place import show
 from flaggate.rollout.state import Event
 from flaggate.stores.base import Store
 
-__all__ = ["ALL", "event_line", "event_to_json", "event_words", "history"]
+__all__ = ["ALL", "change_words", "event_line", "event_to_json", "event_words", "history"]
 
 ALL: Final = 2**31 - 1
 """As many events as any store can be asked for."""
@@ -66,7 +66,7 @@ def history(
 
 
 def _print(events: Sequence[Event]) -> None:
-    rows = [(local_time(e.at), e.name, e.actor, e.verb, _change_words(e), e.reason or "") for e in events]
+    rows = [(local_time(e.at), e.name, e.actor, e.verb, change_words(e), e.reason or "") for e in events]
     print_table(("when", "flag", "who", "what", "change", "why"), rows)
 
 
@@ -82,12 +82,12 @@ def event_words(event: Event) -> str:
 
 def event_line(event: Event) -> str:
     """The same with the flag and what is different now: for a log."""
-    change = f" ({words})" if (words := _change_words(event)) else ""
+    change = f" ({words})" if (words := change_words(event)) else ""
     why = f": {event.reason}" if event.reason else ""
     return f"{local_time(event.at)} {event.name}: {event.actor} {event.verb}{change}{why}"
 
 
-def _change_words(event: Event) -> str:
+def change_words(event: Event) -> str:
     """What is different in where the flag stands, in a few words."""
     if event.before is None or event.after is None:
         return "new" if event.before is None else "removed"

@@ -32,7 +32,7 @@ from flaggate.runtime.ticker import NOTICES
 from flaggate.stores.base import Count, Lease, Row, Store
 from flaggate.stores.record import Record, flag_row, record_of
 
-__all__ = ["status"]
+__all__ = ["about", "status"]
 
 _LOOKED_THROUGH: Final = 1000
 """How many events of a flag are looked through for the one that killed it."""
@@ -64,8 +64,7 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
     if flag is not None:
         rows = [flag_row(store, flag)]
         record = record_of(rows[0])
-    newest = max((event.id for event in store.history(limit=1)), default=0)
-    seen = _Seen(store.progress(), store.lease(), newest, off, datetime.now(UTC))
+    seen = _seen(store, off)
     if is_json:
         counts = store.counts(flag)
         print_json({row.name: _to_json(row, seen, counts) for row in rows})
@@ -79,6 +78,20 @@ def status(flag: str | None, store: Store, is_json: bool) -> None:
         line(f"no flags in {store.url}; {program()} apply flags.toml brings them in")
     else:
         _print_all(rows, seen)
+
+
+def about(record: Record, store: Store, events: Sequence[Event]) -> Iterator[tuple[str, str]]:
+    """What `status` says of one flag, by label, for whoever shows it elsewhere.
+
+    Args:
+        events: Its own, the newest last.
+    """
+    yield from _about(record, _seen(store, off_here(store)), events)
+
+
+def _seen(store: Store, off: OffHere) -> _Seen:
+    newest = max((event.id for event in store.history(limit=1)), default=0)
+    return _Seen(store.progress(), store.lease(), newest, off, datetime.now(UTC))
 
 
 # --- of all -----------------------------------------------------------------------------------

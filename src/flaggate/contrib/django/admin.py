@@ -5,6 +5,8 @@ Only of a store in DATABASES: the admin shows tables.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
@@ -14,15 +16,15 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.timezone import get_current_timezone
 
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.project import gate
 from flaggate.contrib.django.store import DjangoStore
 from flaggate.errors import FlaggateError, ForbiddenError, UnreadableError
-from flaggate.flags.words import stage_words
 from flaggate.rollout.moves import legal_verbs
-from flaggate.rollout.state import Verb
-from flaggate.rollout.words import standing
+from flaggate.rollout.state import Event, Verb
+from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.rights import Right, may
 from flaggate.stores.columns import row_of
 from flaggate.stores.record import Record, record_of
@@ -41,6 +43,8 @@ _PERMISSIONS: Final = {
 }
 """What Django calls the rights; nothing is edited here."""
 _EVENTS: Final = 100
+_ELSEWHERE: Final = frozenset({"legal now", "last"})
+"""Of what status says: the buttons, and the history."""
 
 
 @admin.register(tables.Row)
@@ -103,6 +107,7 @@ class FlagAdmin(Admin):
         row = self._row(request, object_id)
         record = _record(row)
         readable = None if isinstance(record, str) else record
+        events = _stored().history(row.name, limit=_EVENTS)
         context = {
             **self.admin_site.each_context(request),
             **(extra_context or {}),
@@ -112,9 +117,9 @@ class FlagAdmin(Admin):
             "record": readable,
             "problem": record if readable is None else None,
             "standing": self.standing(row),
-            "stages": () if readable is None else _stages(readable),
+            "lines": () if readable is None else _lines(readable, events),
             "verbs": _verbs(request, readable),
-            "events": tuple(reversed(_stored().history(row.name, limit=_EVENTS))),
+            "events": _history(events),
         }
         return TemplateResponse(request, "flaggate/admin_flag.html", context)
 
@@ -185,12 +190,25 @@ def _record(row: tables.Row) -> Record | str:
         return f"cannot be read: {error.problem}"
 
 
-def _stages(record: Record) -> list[tuple[str, str, bool]]:
-    """Name, whom it lets in, and whether it is the one where the rollout stands."""
-    return [
-        (stage.name, stage_words(stage), number == record.rollout.stage)
-        for number, stage in enumerate(record.flag.stages, start=1)
-    ]
+def _lines(record: Record, events: Sequence[Event]) -> list[tuple[str, str]]:
+    """What `flaggate status` says of the flag, but for what the page has at another place."""
+    from flaggate.cli.status import about  # with rich: not for each process that has an admin
+
+    own = [event for event in events if event.kind == "flag"]
+    lines = [line for line in about(record, _stored(), own) if line[0] not in _ELSEWHERE]
+    return [*lines[:1], ("has it now", who_has_it(record.flag, record.rollout) or "nobody"), *lines[1:]]
+
+
+def _history(events: Sequence[Event]) -> list[tuple[str, Event, str]]:
+    """When, what and what is different now, as `flaggate history` says it; the newest first."""
+    from flaggate.cli.history import change_words
+
+    return [(_time(event.at), event, change_words(event)) for event in reversed(events)]
+
+
+def _time(moment: datetime) -> str:
+    """On the clock of the project, or of this user, with its zone: the template says neither where USE_TZ is off."""
+    return f"{moment.astimezone(get_current_timezone()):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _verbs(request: HttpRequest, record: Record | None) -> list[Verb]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.test import Client
+from django.test import Client, override_settings
 
 from flaggate.contrib.django import models, project
 from flaggate.contrib.django.store import DjangoStore
@@ -21,6 +22,17 @@ from tests.runtime.scenes import FLAGS
 
 LIST = "/admin/flaggate/row/"
 TAKES_OUT = {Verb.PAUSE, Verb.STEP_BACK, Verb.ROLLBACK, Verb.OFF, Verb.KILL}
+PLANNED = """
+[flags.planned]
+description = "A rollout with all that a plan may say"
+owner = "owner@example.com"
+deny = { account = ["acme-de"] }
+stages = [
+    { name = "some", audience = { city = "Leeds" }, share = 50, soak = "24h", approval = true },
+    { name = "everyone" },
+]
+guards = [{ metric = "errors", limit = "1%" }]
+"""
 ASKED = """
 [flags.asked]
 description = "A rollout that somebody has to approve"
@@ -83,6 +95,37 @@ def test_who_may_view_sees_flags_and_history_and_no_button(gate: Gate) -> None:
     for verb in Verb:
         assert _act(client, "banner", verb, reason="no right").status_code == 403
     assert len(gate.store.history("banner")) == 1
+
+
+def _row(label: str, words: str) -> str:
+    return f'<th scope="row">{label}</th><td>{words}</td>'
+
+
+def test_the_page_says_what_status_says(gate: Gate) -> None:
+    client, control = _client("view_row"), Control(gate.store)
+    control.apply(parse(PLANNED), actor="owner@example.com")
+    page = _text(client, _page("planned"))
+    assert _row("has it now", "nobody") in page
+    assert _row("deny", "account acme-de") in page
+    assert _row("waits for", "start") in page
+    for verb in (Verb.OWNER_ACCEPT, Verb.START):
+        control.act(verb, "planned", actor="owner@example.com")
+    page = _text(client, _page("planned"))
+    assert _row("has it now", "50 % of city Leeds, never account acme-de") in page
+    assert "1  here  some: 50 % of city Leeds; soak 24h, approval" in page
+    assert _row("next", "everyone, no earlier than ").removesuffix("</td>") in page
+    assert "soak 0 s of 24 h" in page
+    assert "<td>approval; ends it: somebody approves</td>" in page
+    assert "status draft -&gt; running" in page
+    assert '<th scope="row">legal now</th>' not in page
+
+
+@pytest.mark.parametrize("has_zones", [True, False])
+def test_times_are_on_the_projects_clock_and_say_so(gate: Gate, has_zones: bool) -> None:
+    client = _client("view_row")
+    at = gate.store.history("half")[0].at
+    with override_settings(USE_TZ=has_zones, TIME_ZONE="Asia/Tokyo"):
+        assert f"<td>{at.astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M:%S} JST</td>" in _text(client, _page("half"))
 
 
 def test_a_flags_history_is_on_its_page_and_who_is_not_there_has_none(gate: Gate) -> None:
