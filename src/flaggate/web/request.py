@@ -292,7 +292,11 @@ class RequestVisit(Visit):
         request, visitors = self._request, self.site.visitors
         if visitors is None or request is None or request.new_visitor is None:
             return None
-        return visitors.cookie(request.new_visitor, is_https=request.is_https())
+        return visitors.cookie(request.new_visitor, is_https=self.is_https(request))
+
+    def is_https(self, request: Request) -> bool:
+        """Whether the client's cookies may be bound to TLS."""
+        return request.is_https()
 
     def leave(self) -> None:
         """The client has left before the end. The app may go on, and even answer."""

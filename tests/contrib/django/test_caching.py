@@ -159,6 +159,20 @@ def test_the_session_and_the_visitor_each_have_their_cookie(board: ShopBoard) ->
     assert get_async("/aask/tried").cookies["flaggate_visitor"]["httponly"]
 
 
+def test_the_visitors_cookie_is_secure_where_the_projects_are(board: ShopBoard, settings: Any) -> None:
+    board.start("tried")
+
+    def is_secure(said: str) -> list[bool]:
+        headers = {"X-Forwarded-Proto": said}
+        responses = client_of().get("/ask/tried", headers=headers), get_async("/aask/tried", headers=headers)
+        return [bool(response.cookies["flaggate_visitor"]["secure"]) for response in responses]
+
+    assert is_secure("https") == [False, False]
+    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    assert is_secure("https") == [True, True]
+    assert is_secure("http") == [False, False]
+
+
 # --- what is kept -------------------------------------------------------------------------------
 
 

@@ -138,6 +138,10 @@ class DjangoVisit(RequestVisit):
         scope = getattr(self.asker, "scope", None)
         return WsgiRequest(self.site, self.asker.environ) if scope is None else AsgiRequest(self.site, scope)
 
+    def is_https(self, _request: Request) -> bool:
+        """As Django sees it: also behind a proxy that SECURE_PROXY_SSL_HEADER believes."""
+        return bool(self.asker.is_secure())
+
     @contextmanager
     def going_on(self) -> Iterator[None]:
         """The visit of this task or thread; an exception that leaves it ends it."""
