@@ -107,6 +107,14 @@ def test_a_route_of_fastapis_own_is_said_at_once() -> None:
             feature_required("banner")(route)
 
 
+@pytest.mark.parametrize("wrong", [APIRouter(), FastAPI()])
+def test_a_whole_router_or_app_is_gated_in_another_way(wrong: Any) -> None:
+    """It can be called, and would be taken for an endpoint."""
+    said = r"feature_required: .*(APIRouter|FastAPI).*; allowed: a path operation; .*dependencies=\[Depends\(require_feature"
+    with pytest.raises(SettingError, match=said):
+        feature_required("banner")(wrong)
+
+
 @pytest.mark.parametrize("wrong", [None, "invoices", operations.Pages])
 def test_what_cannot_be_gated_is_said_at_once(wrong: Any) -> None:
     with pytest.raises(

@@ -15,9 +15,10 @@ from functools import cache, wraps
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
 from fastapi import params
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException, WebSocketException
 from starlette.requests import HTTPConnection
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Router
 
 from flaggate.contrib import starlette
 from flaggate.contrib.starlette import FlaggateMiddleware, Flags, Otherwise, feature_processor, flags_from
@@ -37,6 +38,7 @@ __all__ = [
 
 _Gated = TypeVar("_Gated", bound=Callable[..., Any])
 _CONNECTION: Final = "flaggate_connection"
+_WHOLE: Final = 'a path operation; of all in a router or app say APIRouter(dependencies=[Depends(require_feature("new-invoicing"))])'
 _PUT_IN: Final = (params.Param, params.Body, params.Depends)
 """Defaults that FastAPI reads: what it puts in there it knows of the path operation only, and not of its `otherwise`."""
 
@@ -105,6 +107,8 @@ def feature_required(name: str, otherwise: Otherwise = None) -> Callable[[_Gated
     decorate = starlette.feature_required(name, otherwise)
 
     def decorate_function(gated: _Gated) -> _Gated:
+        if isinstance(gated, (Router, Starlette)):
+            raise SettingError("feature_required", type(gated), _WHOLE)
         if isinstance(gated, (BaseRoute, type)) or not callable(gated):
             return decorate(gated)
         _check_kind(gated, otherwise)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import pytest
@@ -84,10 +86,12 @@ def within(request: HttpRequest) -> HttpResponse:
 
 def in_thread(request: HttpRequest) -> HttpResponse:
     found: list[bool] = []
-    thread = threading.Thread(target=lambda: found.append(flags_from(request)["team"]))
-    flags_from(request)["team"]  # the user is looked up here: the thread has another connection
-    thread.start()
-    thread.join()
+    flags_from(request)["team"]  # the user is looked up here: a thread has another connection
+    ask = partial(gate().is_on, "team")
+    for one in (lambda: flags_from(request)["team"], ask, partial(copy_context().run, ask)):
+        thread = threading.Thread(target=lambda asked=one: found.append(asked()))
+        thread.start()
+        thread.join()
     return HttpResponse(str(found))
 
 
@@ -132,7 +136,8 @@ def test_a_request_within_a_request(staff: User) -> None:
 
 
 def test_a_thread_that_a_request_starts(staff: User) -> None:
-    assert client_of(staff).get("/thread").content == b"[True]"
+    """It knows nothing of the request, but what it is given."""
+    assert client_of(staff).get("/thread").content == b"[True, False, True]"
 
 
 def test_requests_side_by_side_on_one_loop(staff: User) -> None:

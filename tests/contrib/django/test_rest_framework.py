@@ -74,6 +74,10 @@ class TeamOnly(FeatureRequired):
     feature = "team"
 
 
+class BannerOnly(FeatureRequired):
+    feature = "banner"
+
+
 @api_view(["GET"])  # type: ignore[untyped-decorator]  # as all of these
 @authentication_classes(ALL)  # type: ignore[untyped-decorator]
 @permission_classes([TeamOnly])  # type: ignore[untyped-decorator]
@@ -185,6 +189,46 @@ def test_the_frameworks_own_pages(staff: User) -> None:
     assert (page.status_code, "Not found." in page.content.decode()) == (404, True)
     assert client_of(staff).get("/invoices", headers={"Accept": "text/html"}).status_code == 200
     assert client_of().options("/invoices").status_code == 404
+
+
+WITH_OTHERS: list[tuple[Any, str]] = [
+    (IsAuthenticated & TeamOnly, "401 404 200"),
+    (TeamOnly & IsAuthenticated, "404 404 200"),
+    (TeamOnly | IsAuthenticated, "401 200 200"),
+    (IsAuthenticated | TeamOnly, "401 200 200"),
+    (~TeamOnly, "200 200 403"),
+    (~TeamOnly & IsAuthenticated, "401 200 403"),
+    (IsAuthenticated & ~TeamOnly, "401 200 403"),
+    (TeamOnly & BannerOnly, "404 404 404"),
+    (TeamOnly | ~BannerOnly, "200 200 200"),
+    ((TeamOnly & BannerOnly) | IsAuthenticated, "401 200 200"),
+    (IsAuthenticated | (BannerOnly & TeamOnly), "404 200 200"),
+    (~(IsAuthenticated & TeamOnly), "200 200 403"),
+    (~(~TeamOnly), "401 403 200"),
+    ((TeamOnly & IsAuthenticated) & ~BannerOnly, "404 404 200"),
+]
+"""What nobody, somebody without the flag, and who has it get."""
+
+
+@pytest.mark.parametrize(("permission", "statuses"), WITH_OTHERS, ids=range(len(WITH_OTHERS)))
+def test_in_an_expression(staff: User, bob: User, permission: Any, statuses: str) -> None:
+    class Page(Invoices):
+        permission_classes = (permission,)
+
+        def get(self, request: Any) -> Response:
+            self.check_object_permissions(request, object())
+            return Response("page")
+
+    def asked(user: User | None) -> str:
+        request = APIRequestFactory().get("/", headers={} if user is None else by_token(user))
+        return str(Page.as_view()(request).status_code)
+
+    assert " ".join(map(asked, (None, bob, staff))) == statuses
+
+
+def test_the_same_expression_is_one_permission() -> None:
+    assert (TeamOnly | IsAuthenticated) == (TeamOnly | IsAuthenticated)
+    assert len({TeamOnly & IsAuthenticated, TeamOnly & IsAuthenticated, IsAuthenticated & TeamOnly}) == 2
 
 
 @pytest.mark.parametrize("url", ["/outside/", "/mixed/"])
