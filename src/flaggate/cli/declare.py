@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from flaggate.cli.options import acting, as_json, definitions_file, writing_store
-from flaggate.cli.render import counted, line, print_json
+from flaggate.cli.render import line, print_json
 from flaggate.errors import StoreError
 from flaggate.flags.advice import advice, misspelt
 from flaggate.flags.document import json_schema
-from flaggate.flags.words import value_words
+from flaggate.flags.words import counted, value_words
 from flaggate.rollout.state import Event
 from flaggate.runtime.control import Applied, Control
 from flaggate.runtime.definitions import load

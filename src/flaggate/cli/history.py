@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
 import click
 
 from flaggate.cli.options import as_json, store_option, text
-from flaggate.cli.render import counted, local_time, print_json, print_json_line, print_table
+from flaggate.cli.render import local_time, print_json, print_json_line, print_table
 from flaggate.errors import UnknownFlagError
-from flaggate.flags.place import show
+from flaggate.rollout.event_words import change_words
 from flaggate.rollout.state import Event
 from flaggate.stores.base import Store
 
-__all__ = ["ALL", "change_words", "event_line", "event_to_json", "event_words", "history"]
+__all__ = ["ALL", "event_line", "event_to_json", "history"]
 
 ALL: Final = 2**31 - 1
 """As many events as any store can be asked for."""
 _NEWEST: Final = 50
-_SAID_ELSEWHERE: Final = frozenset({"since", "asked_by"})
-"""By the event's own time and actor."""
-_NOBODY: Final = frozenset({"accepted_by", "deputies", "approval"})
 
 
 @click.command(help="What changed, who did it and why: of one flag or segment, or of all; the newest last.")
@@ -75,48 +72,8 @@ def event_to_json(event: Event) -> dict[str, Any]:
     return asdict(event) | {"at": event.at.isoformat()}
 
 
-def event_words(event: Event) -> str:
-    """When, who, what and why, on one line."""
-    return f"{local_time(event.at)} {event.actor} {event.verb}" + (f": {event.reason}" if event.reason else "")
-
-
 def event_line(event: Event) -> str:
     """The same with the flag and what is different now: for a log."""
     change = f" ({words})" if (words := change_words(event)) else ""
     why = f": {event.reason}" if event.reason else ""
     return f"{local_time(event.at)} {event.name}: {event.actor} {event.verb}{change}{why}"
-
-
-def change_words(event: Event) -> str:
-    """What is different in where the flag stands, in a few words."""
-    if event.before is None or event.after is None:
-        return "new" if event.before is None else "removed"
-    before, after = event.before, event.after
-    keys = [key for key in after if key not in _SAID_ELSEWHERE and before.get(key) != after[key]]
-    words = [f"{key.replace('_', ' ')} {_value(key, before)} -> {_value(key, after)}" for key in keys]
-    words += [f"passed over {item}" for item in event.evidence.get("passed_over", ())]
-    words += [f"{path}: {_edited(was)} -> {_edited(now)}" for path, was, now in event.evidence.get("difference", ())]
-    words += [f"{counted(event.evidence[key], 'member')} {key}" for key in ("added", "gone") if event.evidence.get(key)]
-    words += ["break-glass"] if event.evidence.get("break_glass") else []
-    return ", ".join(words)
-
-
-def _value(key: str, state: Mapping[str, Any]) -> str:
-    """A value of where it stands."""
-    value = state.get(key)
-    if value is None or value == []:
-        return "nobody" if key in _NOBODY else "no" if key == "breach" else "(not there)"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if key == "breach":
-        return "latched"
-    if key == "approval" and isinstance(value, Mapping):
-        return f"by {value.get('by')}"
-    if key == "deputies":
-        return ", ".join(value)
-    return value.replace("_", " ") if key == "status" else value if isinstance(value, str) else show(value)
-
-
-def _edited(value: Any) -> str:
-    """A value of the plan."""
-    return "(not there)" if value is None else show(value)

@@ -158,8 +158,7 @@ definitions_file = click.argument("file", type=click.Path(dir_okay=False))
 
 def program() -> str:
     """What was typed to get here: flaggate, or flask flaggate."""
-    context = click.get_current_context(silent=True)  # Django's admin shows the same words
-    return (context and context.find_root().info_name) or "flaggate"
+    return click.get_current_context().find_root().info_name or "flaggate"
 
 
 def _as_text(given: str) -> str:

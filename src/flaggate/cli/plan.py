@@ -13,11 +13,11 @@ import click
 from flaggate.cli.contexts import STDIN, Asking, read_contexts
 from flaggate.cli.explain import segments_in
 from flaggate.cli.options import as_json, definitions_option, flag_argument, store_or_definitions
-from flaggate.cli.render import counted, line, print_json, print_table
+from flaggate.cli.render import line, print_json, print_table
 from flaggate.decide.compile import compile_flag
 from flaggate.errors import FlaggateError, UnknownFlagError
 from flaggate.flags.model import Flag, Segment, Unit
-from flaggate.flags.words import audience_words, stage_words
+from flaggate.flags.words import audience_words, counted, stage_words
 from flaggate.rollout.state import Rollout, Status, born
 from flaggate.runtime.definitions import load
 from flaggate.stores.base import Store

@@ -18,7 +18,6 @@ from rich.text import Text
 __all__ = [
     "OutputError",
     "console",
-    "counted",
     "line",
     "local_time",
     "print_json",
@@ -92,8 +91,3 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def local_time(moment: datetime) -> str:
     """The time on the reader's clock, with its zone."""
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}"
-
-
-def counted(count: int, noun: str) -> str:
-    """1 flag, 2 flags."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

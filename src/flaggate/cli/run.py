@@ -16,13 +16,13 @@ import click
 
 from flaggate.cli.ending import ended_by_signals, wait
 from flaggate.cli.history import ALL, event_line, event_to_json
-from flaggate.cli.lease import lease_to_json, lease_words
 from flaggate.cli.options import as_json, definitions_option, notify_option, prometheus_option, store_of_definitions
 from flaggate.cli.render import line, local_time, print_json_line
 from flaggate.errors import StoreError
 from flaggate.runtime.definitions import load
 from flaggate.runtime.duties import TICK_SECONDS
 from flaggate.runtime.gate import Gate
+from flaggate.runtime.lease_words import lease_to_json, lease_words
 from flaggate.stores.base import Store
 
 __all__ = ["run"]

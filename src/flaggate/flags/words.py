@@ -17,6 +17,7 @@ from flaggate.flags.model import FULL_SHARE, Flag, Guard, Stage
 __all__ = [
     "audience_words",
     "condition_words",
+    "counted",
     "guard_words",
     "moment_words",
     "span_words",
@@ -116,3 +117,8 @@ def span_words(seconds: float) -> str:
         if len(words) == 2 or (words and not count):  # 2 d 5 s is 2 d
             break
     return " ".join(words) or "0 s"
+
+
+def counted(count: int, noun: str) -> str:
+    """1 flag, 2 flags."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

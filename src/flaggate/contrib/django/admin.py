@@ -22,10 +22,12 @@ from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.project import gate
 from flaggate.contrib.django.store import DjangoStore
 from flaggate.errors import FlaggateError, ForbiddenError, UnreadableError
+from flaggate.rollout.event_words import change_words
 from flaggate.rollout.moves import legal_verbs
 from flaggate.rollout.state import Event, Verb
 from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.rights import Right, may
+from flaggate.runtime.status_words import about, seen_in
 from flaggate.stores.columns import row_of
 from flaggate.stores.record import Record, record_of
 
@@ -192,17 +194,14 @@ def _record(row: tables.Row) -> Record | str:
 
 def _lines(record: Record, events: Sequence[Event]) -> list[tuple[str, str]]:
     """What `flaggate status` says of the flag, but for what the page has at another place."""
-    from flaggate.cli.status import about  # with rich: not for each process that has an admin
-
+    seen = seen_in(_stored(), _time, "manage.py flaggate")
     own = [event for event in events if event.kind == "flag"]
-    lines = [line for line in about(record, _stored(), own) if line[0] not in _ELSEWHERE]
+    lines = [line for line in about(record, seen, own) if line[0] not in _ELSEWHERE]
     return [*lines[:1], ("has it now", who_has_it(record.flag, record.rollout) or "nobody"), *lines[1:]]
 
 
 def _history(events: Sequence[Event]) -> list[tuple[str, Event, str]]:
     """When, what and what is different now, as `flaggate history` says it; the newest first."""
-    from flaggate.cli.history import change_words
-
     return [(_time(event.at), event, change_words(event)) for event in reversed(events)]
 
 

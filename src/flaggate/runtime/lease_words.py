@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flaggate.cli.options import program
-from flaggate.cli.render import local_time
 from flaggate.rollout.progress import LEASE_TICKS
 from flaggate.stores.base import Lease
 
@@ -18,16 +17,18 @@ def lease_words(lease: Lease) -> str:
     return f"{lease.who} holds the lease and looks every {_every(lease):g} s"
 
 
-def looks_words(lease: Lease | None, looked_at: datetime | None) -> str:
+def looks_words(lease: Lease | None, looked_at: datetime | None, at: Callable[[datetime], str], program: str) -> str:
     """Who looks, and when it did last.
 
     Args:
         looked_at: When somebody looked last, for where nobody holds the lease; None = not known.
+        at: A moment on the reader's clock.
+        program: What the reader calls the command.
     """
     if lease is not None:
-        return f"{lease_words(lease)}, last at {local_time(_renewed(lease))}"
-    last = "" if looked_at is None else f" (last at {local_time(looked_at)})"
-    return f"nobody looks now{last}: no process of the app is there, and no {program()} run"
+        return f"{lease_words(lease)}, last at {at(_renewed(lease))}"
+    last = "" if looked_at is None else f" (last at {at(looked_at)})"
+    return f"nobody looks now{last}: no process of the app is there, and no {program} run"
 
 
 def lease_to_json(lease: Lease | None) -> dict[str, Any] | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
-from flaggate.cli.render import local_time
 from flaggate.flags.words import span_words
 from flaggate.rollout.holds import Hold, HoldKind
 from flaggate.rollout.progress import WATCH_SECONDS, Progress, progress_from_json, progress_of
@@ -74,9 +73,9 @@ def _watch(progress: Progress) -> Wait:
     return Wait("watch", f"watch {span_words(observed)} of {span_words(whole)}", ends, None, observed, whole)
 
 
-def wait_words(wait: Wait) -> str:
+def wait_words(wait: Wait, at: Callable[[datetime], str]) -> str:
     """soak 3 h of 24 h, since ...; ends it: 21 h more that are observed."""
-    since = "" if wait.since is None else f", since {local_time(wait.since)}"
+    since = "" if wait.since is None else f", since {at(wait.since)}"
     return f"{wait.why}{since}" + ("" if wait.ends is None else f"; ends it: {wait.ends}")
 
 
