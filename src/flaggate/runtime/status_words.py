@@ -122,6 +122,7 @@ def next_words(record: Record) -> str | None:
 
 
 def earliest_in(record: Record, seen: Seen) -> datetime | None:
+    """When it can go on, if all goes well; None = nobody can tell."""
     progress = progress_in(seen.kept.get(record.flag.name), record.rollout)
     return earliest(record.flag, record.rollout, progress, seen.now)
 
