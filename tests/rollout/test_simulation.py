@@ -55,7 +55,8 @@ def test_the_closed_form_says_what_the_judge_says(world: World) -> None:
 
 
 def test_t1_t9_healthy_stages_are_left_alone_and_nobody_is_told_that_they_are_worse() -> None:
-    found = [outcome(Cell("T1", "cut", healthy(), BOTH, HOURS, MINUTE), number) for number in range(STAGES)]
+    cell = Cell("T1", "cut", healthy(), BOTH, HOURS, MINUTE)
+    found = [outcome(cell, number, is_screened=True) for number in range(STAGES)]
     assert is_met(0.01, sum(one.why is not None for one in found), STAGES)
     assert is_met(0.03, sum(one.sure >= SURE for one in found), STAGES)
     for others in zip(*(one.others for one in found), strict=True):  # Flagger's rule, Argo's, the z-test
@@ -80,13 +81,13 @@ def test_t3_an_outage_of_both_arms_is_not_the_features_fault() -> None:
 @pytest.mark.parametrize(("times", "rate"), [(2, 0.04), (5, 0.02)])
 def test_t4_it_takes_at_most_twice_as_long_as_walds_test_that_knows_the_rates(times: float, rate: float) -> None:
     cell = Cell("T4", f"cut {times}", broken(times, rate, per_second=4), (AGAINST_CONTROL,), HOURS, 20.0)
-    found = [outcome(cell, number) for number in range(150)]
+    found = [outcome(cell, number) for number in range(60)]
     assert middle(one.exposed for one in found) <= 2 * middle(one.oracle for one in found)
 
 
 def test_t5_what_breaks_after_a_day_takes_at_most_four_times_as_long() -> None:
     cell = Cell("T5", "cut", broken(5, 0.005, per_second=2, after=24), (AGAINST_CONTROL,), 27.0, 2 * MINUTE)
-    found = [outcome(cell, number) for number in range(60)]
+    found = [outcome(cell, number) for number in range(30)]
     assert middle(one.exposed for one in found) <= 4 * middle(one.oracle for one in found)
 
 
@@ -96,14 +97,14 @@ def test_t5_what_breaks_after_a_day_takes_at_most_four_times_as_long() -> None:
 )
 def test_t6_where_everything_fails_a_few_requests_are_enough(share: float, guard: Guard, most: int) -> None:
     cell = Cell("T6", f"cut {share}", crashing(share), (guard,), 0.2, 1.0)
-    found = [outcome(cell, number) for number in range(60)]
+    found = [outcome(cell, number) for number in range(30)]
     assert middle(one.exposed for one in found) <= most
 
 
 @pytest.mark.parametrize(("share", "most"), [(0.1, 1_500), (0.5, 3_000)])
 def test_t7_five_times_as_many_errors_show_within(share: float, most: int) -> None:
     cell = Cell("T7", f"cut {share}", broken(5, 0.002, share), (AGAINST_CONTROL,), HOURS, 10.0)
-    found = [outcome(cell, number) for number in range(60)]
+    found = [outcome(cell, number) for number in range(30)]
     assert middle(one.exposed for one in found) <= most
 
 
@@ -117,7 +118,7 @@ def test_t8_exactly_as_slow_as_allowed_is_allowed(world: Callable[[int], World],
 
 def test_t8_half_as_slow_again_is_found() -> None:
     cell = Cell("T8", "cut", slower(1.5), (SLOWER,), HOURS, 20.0)
-    found = [outcome(cell, number) for number in range(60)]
+    found = [outcome(cell, number) for number in range(30)]
     assert middle(one.exposed for one in found) <= 1_500
 
 
