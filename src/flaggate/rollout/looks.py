@@ -175,7 +175,8 @@ def _absolute(
         memory.evidence.look(minutes, None, None)
         return
     limit = most_bad(guard)
-    memory.evidence.look(minutes, absolute(limit, whole[1], whole[0]), absolute(limit, late[1], late[0]))
+    ratios = absolute(limit, whole[1], whole[0])
+    memory.evidence.look(minutes, ratios, ratios if late == whole else absolute(limit, late[1], late[0]))
     better = absolute(limit, good / clumped, bad / clumped, TIMES_BETTER)
     memory.reverse.look(better, better)
 
@@ -212,7 +213,8 @@ def _slow(
         memory.evidence.look(minutes, None, None)
         return
     share = new[0] / sum(new)
-    memory.evidence.look(minutes, relative(1.0, share, *whole), relative(1.0, share, *late))
+    ratios = relative(1.0, share, *whole)
+    memory.evidence.look(minutes, ratios, ratios if late == whole else relative(1.0, share, *late))
     better = relative(1.0, share, at_most / clumped, control / clumped, TIMES_BETTER)
     memory.reverse.look(better, better)
 
