@@ -9,7 +9,7 @@ from flaggate.flags.model import Guard
 from flaggate.rollout.edges import edge_at_least
 from flaggate.rollout.evidence import TIMES_BETTER, Evidence, Reverse, absolute, clumping, relative
 from flaggate.rollout.memory import GuardMemory
-from flaggate.rollout.seen import HOUR_SECONDS, WINDOW_SECONDS, Seen, Units, edge_ms, most_bad, slower
+from flaggate.rollout.seen import HOUR_SECONDS, WINDOW_SECONDS, Seen, Units, by_size, most_bad, slower
 
 __all__ = ["exposed_units", "look", "spares_control", "take_over"]
 
@@ -232,12 +232,7 @@ def _passed(guard: Guard, point: float | None, seen: Seen) -> list[int]:
     treatment, control = (seen.arm(arm).histogram for arm in _HAVE_ARMS)
     allowed = round(float(guard.vs_control or 1) * point, 3)  # 1.2 * 1.5 is not 1.8
     edge = edge_at_least(allowed)
-    beyond = [(bucket, count) for bucket, count in treatment.items() if edge_ms(bucket) > allowed]
-    return [
-        sum([count for bucket, count in beyond if edge_ms(bucket) > edge]),
-        sum([count for _, count in beyond]),
-        slower(control, point),
-    ]
+    return [slower(treatment, edge), slower(treatment, allowed), slower(control, point)]
 
 
 def _take_over_slow(guard: Guard, memory: GuardMemory, seen: Seen) -> None:
@@ -246,21 +241,20 @@ def _take_over_slow(guard: Guard, memory: GuardMemory, seen: Seen) -> None:
     memory.counts = [treatment, memory.counts[1], control, memory.counts[3]]
     histogram = seen.arm("control").histogram
     faded = memory.faded
-    recent = [(edge_ms(edge), count - faded.get(edge, 0)) for edge, count in histogram.items()]
-    if sum([new for _, new in recent]) > _RECENT:
+    if control - sum(faded.values()) > _RECENT:
         memory.faded = {edge: (count + faded.get(edge, 0)) // 2 for edge, count in histogram.items()}
-    point = _point(recent, float(guard.vs_control or 1))
+    point = _point(histogram, faded, float(guard.vs_control or 1))
     if point != memory.point:
         memory.point, memory.passed = point, _passed(guard, point, seen)
 
 
-def _point(recent: list[tuple[float, int]], allowed: float) -> float | None:
+def _point(histogram: Mapping[str, int], faded: Mapping[str, int], allowed: float) -> float | None:
     """An edge near the 95 % point, such that times what is allowed it is as near to an edge again as can be."""
-    total = sum([new for _, new in recent])
+    total = sum(histogram.values()) - sum(faded.values())
     if total < _LEAST_RECENT:
         return None
     slower_still, near, nearest = 0, [], _NO_EDGE
-    for edge, new in sorted(recent, reverse=True):
+    for edge, name in by_size(tuple(histogram)):
         fraction = slower_still / total
         if fraction > _NEAR[1]:
             break
@@ -268,6 +262,6 @@ def _point(recent: list[tuple[float, int]], allowed: float) -> float | None:
             nearest = edge
         if fraction >= _NEAR[0]:
             near.append((round(edge_at_least(round(allowed * edge, 3)) / edge, 2), abs(fraction - _SLOW), edge))
-        slower_still += new
+        slower_still += histogram[name] - faded.get(name, 0)
     point = min(near)[-1] if near else nearest
     return point if point < _NO_EDGE else None

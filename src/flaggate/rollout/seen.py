@@ -21,7 +21,7 @@ __all__ = [
     "Tally",
     "Units",
     "added_up",
-    "edge_ms",
+    "by_size",
     "most_bad",
     "slower",
 ]
@@ -68,13 +68,18 @@ def added_up(tallies: Iterable[Tally]) -> Tally:
 
 def slower(histogram: Mapping[str, int], milliseconds: float) -> int:
     """How many took longer. Where that is no edge, those of the bucket that it lies in are among them."""
-    return sum([count for edge, count in histogram.items() if edge_ms(edge) > milliseconds])
+    return sum([histogram[edge] for edge in _beyond(tuple(histogram), milliseconds)])
 
 
-@lru_cache(maxsize=4096)  # a third of the time, of each look at each bucket
-def edge_ms(edge: str) -> float:
-    """A histogram's edge as a number."""
-    return float(edge)
+@lru_cache(maxsize=512)  # histograms of one flag have the same edges, look by look
+def _beyond(edges: tuple[str, ...], milliseconds: float) -> tuple[str, ...]:
+    return tuple(edge for edge in edges if float(edge) > milliseconds)
+
+
+@lru_cache(maxsize=64)
+def by_size(edges: tuple[str, ...]) -> tuple[tuple[float, str], ...]:
+    """The edges of a histogram, each as a number and by its name, the largest first."""
+    return tuple(sorted(((float(edge), edge) for edge in edges), reverse=True))
 
 
 class Units(NamedTuple):
