@@ -15,7 +15,7 @@ from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.moving import MovingMachine
 
-EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "340"))
+EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "380"))  # with the other stores some 20,000 steps
 STEPS: Final = 50
 
 

@@ -16,6 +16,7 @@ __all__ = ["Kind", "Place", "read_list", "read_table", "show", "table_schema", "
 
 _LONGEST: Final = 60
 """How much of a value or a key a mistake shows, in characters."""
+_BARE: Final = re.compile("[A-Za-z0-9_-]+")
 
 
 class Place:
@@ -32,7 +33,7 @@ class Place:
 
     def key(self, key: str) -> Place:
         """The place of one key of the table that stands here; quoted unless it is a bare key of TOML."""
-        written = key if len(key) <= _LONGEST and re.fullmatch("[A-Za-z0-9_-]+", key) else show(key)
+        written = key if len(key) <= _LONGEST and _BARE.fullmatch(key) else show(key)
         return Place(self.source, f"{self.path}.{written}" if self.path else written, self)
 
     def item(self, index: int) -> Place:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -61,7 +61,8 @@ class Progress:
         """In JSON's types."""
         looked_at = None if self.looked_at is None else self.looked_at.isoformat()
         holds = {kind: since.isoformat() for kind, since in self.holds.items()}
-        return asdict(self) | {"looked_at": looked_at, "holds": holds}
+        known = {name: getattr(self, name) for name in Progress.__slots__}  # asdict would copy each look's moments
+        return known | {"looked_at": looked_at, "holds": holds}
 
 
 def progress_of(rollout: Rollout, known: Progress | None = None) -> Progress:

@@ -14,7 +14,7 @@ from flaggate.contrib.django.store import DjangoStore
 from flaggate.stores.base import Store
 from tests.runtime.moving import MovingMachine
 
-EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "340")) // 17
+EXAMPLES: Final = int(os.environ.get("FLAGGATE_MOVING_EXAMPLES", "380")) // 17
 
 
 class OnDjango(MovingMachine):
