@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,10 @@ from hypothesis import settings
 pytest_plugins = ["flaggate.testing.plugin"]  # see pyproject.toml
 
 IS_CI = "CI" in os.environ
+
+# Some hundred interpreters are started: else each of them compiles flaggate, and those of pytest rewrite the tests, anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # In CI the same examples every time: what is red there is red for a reason in the change.
 settings.register_profile("flaggate", deadline=None, derandomize=IS_CI)
