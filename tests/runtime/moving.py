@@ -99,7 +99,7 @@ class MovingMachine(RuleBasedStateMachine):
     def declare(self, flag: Flag) -> None:
         self.now = BEGAN
         self.store = self.make_store(lambda: self.now.timestamp())
-        self._revision = -1
+        self._revision, self._is_stale = -1, True
         self.control = Control(self.store, now=lambda: self.now)
         self.members = frozenset({"user-1"})
         self.judgement: Judgement | None = None
@@ -117,6 +117,7 @@ class MovingMachine(RuleBasedStateMachine):
 
     def apply(self, flag: Flag) -> None:
         segment = Segment("friends", unit="user", members=self.members)
+        self._is_stale = True
         self.control.apply(Definitions({NAME: flag}, {"friends": segment}), actor="file flags.toml")
 
     # --- what there is ----------------------------------------------------------------------
@@ -134,7 +135,16 @@ class MovingMachine(RuleBasedStateMachine):
         self._look()
         return self._rows
 
+    def kept(self) -> Progress | None:
+        self._look()
+        return self._kept
+
     def _look(self) -> None:
+        """Once after each who may have written: most of the time goes by with asking."""
+        if not self._is_stale:
+            return
+        self._is_stale = False
+        self._kept = progress_from_json(self.store.progress().get(NAME))
         revision = self.store.revision()
         if revision == self._revision:
             return
@@ -165,6 +175,7 @@ class MovingMachine(RuleBasedStateMachine):
         before, had = self.record(), self.who_has_it()
         owner = {OWNER: OTHER, OTHER: OWNER}.get(before.rollout.owner) if verb is Verb.OWNER_SET else None
         seen = self.control.holds(before.flag, before.rollout)
+        self._is_stale = True
         try:
             outcome = self.control.act(verb, NAME, actor=actor, reason=reason, owner=owner, rights=rights)
         except ForbiddenError:
@@ -238,8 +249,8 @@ class MovingMachine(RuleBasedStateMachine):
         self.judgement = None
         if not self.tick(ticker, record):  # the other one does
             return
-        known = progress_of(record.rollout, progress_from_json(self.store.progress()[NAME]))
-        done = replace(known, observed_seconds=WATCH_SECONDS - 1.0)
+        done = replace(progress_of(record.rollout, self.kept()), observed_seconds=WATCH_SECONDS - 1.0)
+        self._is_stale = True
         self.store.save_progress({NAME: done.to_json()}, holder=ticker.holder)
         self.could_be_observed = WATCH_SECONDS
 
@@ -267,22 +278,22 @@ class MovingMachine(RuleBasedStateMachine):
 
     def tick(self, ticker: Ticker, record: Record) -> bool:
         """Returns whether it looked."""
-        had = self.who_has_it()
-        kept = progress_from_json(self.store.progress().get(NAME))
-        held = self.store.lease()
-        looked = ticker.tick(self.rows())
+        had, kept, rows = self.who_has_it(), self.kept(), self.rows()
+        self._is_stale = True
+        looked = ticker.tick(rows)
         after = self.record()
         if looked is None:
+            held = self.store.lease()
             assert held is not None
             assert held.holder != ticker.holder
+            assert self.kept() == kept
             assert after == record
             assert not self.new_events()
             return False
-        written = progress_from_json(self.store.progress().get(NAME))
-        self.check_observed(kept, written)
+        self.check_observed(kept, self.kept())
         if after == record:
             assert not self.new_events()
-            self.check_it_had_to_stay(record, written, looked)
+            self.check_it_had_to_stay(record, looked)
             return bool(looked)
         verb = self.check_event(None, AUTOMATIC, record.rollout, after.rollout, None)
         self.check_exposure(verb, had)
@@ -398,12 +409,12 @@ class MovingMachine(RuleBasedStateMachine):
             )  # fmt: skip  # I13
             assert stage.approval == "any" or given.by != before.rollout.asked_by
 
-    def check_it_had_to_stay(self, record: Record, written: Progress | None, looked: Any) -> None:
+    def check_it_had_to_stay(self, record: Record, looked: Any) -> None:
         rollout, judgement = record.rollout, self.judgement
         if rollout.status not in LIVE or rollout.killed or judgement is None or not judgement.is_of(rollout):
             return
         assert not any(verdict.rolls_back for verdict in judgement.verdicts)  # I11
-        kept = progress_of(rollout, written)
+        kept = progress_of(rollout, self.kept())
         if rollout.status is Status.RUNNING:
             found = holds(record.flag, rollout, kept, judgement, self.now)
             assert found
