@@ -55,6 +55,7 @@ PEOPLE: Final = range(1, 41)
 """Django's keys of them, too."""
 _WORKERS: Final = 4
 _MOST_SECONDS: Final = 60.0
+_AT_ONCE: Final = float("inf")
 Turn: TypeAlias = tuple[int, float]
 """Whose request it is, and its dice."""
 _SETTINGS: Final = """
@@ -193,17 +194,24 @@ class Example:
             for person in self.random.sample(people, len(people)):
                 yield person, self.random.random()
 
-    def browse(self, turns: Iterable[Turn], *, threads: int = 4, patience: float = _MOST_SECONDS) -> Seen:
-        """They look at their invoices, until it is over, or one of them is told that the new page was rolled back."""
-        seen, left, lock, begun = Seen(), iter(turns), threading.Lock(), monotonic()
+    def browse(
+        self, turns: Iterable[Turn], *, threads: int = 4, patience: float = _MOST_SECONDS, per_second: float = _AT_ONCE
+    ) -> Seen:
+        """They look at their invoices, until it is over, or one of them is told that the new page was rolled back.
+
+        Args:
+            per_second: So many requests at most: whoever waits for the workers to see something leaves them room to.
+        """
+        seen, left, lock, begun = Seen(), enumerate(turns), threading.Lock(), monotonic()
         is_over = threading.Event()
 
         def go_on(_: int) -> None:
             while not is_over.is_set():
                 with lock:
-                    turn = next(left, None)
+                    number, turn = next(left, (0, None))
                 if turn is None:
                     return
+                is_over.wait(begun + number / per_second - monotonic())
                 what = self.ask(*turn, patience=patience)
                 with lock:
                     seen.pages[turn[0] in self.exposed, what] += 1

@@ -36,7 +36,7 @@ def test_each_request_is_counted_once_while_workers_are_replaced(tmp_path: Path,
                 yield from example.turns(people, passes=1)
 
         with ThreadPoolExecutor(1) as pool:
-            browsing = pool.submit(example.browse, turns(), threads=2)
+            browsing = pool.submit(example.browse, turns(), threads=2, per_second=100)
             try:
                 replace_workers(example)
             finally:

@@ -92,7 +92,7 @@ def is_taken_back(example: Example, metric: str) -> None:
 def test_a_page_that_fails_is_taken_back(example: Example, fails: float) -> None:
     example.begin()
     example.plant(on={"fails": fails})
-    seen = example.browse(example.turns(everybody(example)))
+    seen = example.browse(example.turns(everybody(example)), per_second=150)
     is_taken_back(example, "errors")
     said = example.says("status", FLAG)
     assert re.search(
@@ -196,7 +196,7 @@ def test_a_page_that_hangs_is_taken_back(starlette_app: Example) -> None:
     example = starlette_app
     example.begin()
     example.plant(on={"seconds": 10.0})
-    seen = example.browse(example.turns(everybody(example)), threads=16, patience=5.0)
+    seen = example.browse(example.turns(everybody(example)), threads=16, patience=5.0, per_second=100)
     is_taken_back(example, "errors")
     assert seen.pages[True, "new"] == 0
     assert seen.pages[False, "old"] > 0
