@@ -29,6 +29,8 @@ FALL_SECONDS: Final = 60.0
 """How long a feature that fails may last."""
 COUNTED_SECONDS: Final = 15.0
 """How long the processes may take to hand over what they counted; they do so every two seconds."""
+_LOOK_AGAIN_SECONDS: Final = 0.005
+"""People who look while a page fails leave its process room to see that it does."""
 
 _Found = TypeVar("_Found")
 
@@ -156,6 +158,7 @@ class Walk:
                         failed += page.is_failed
                         if page.is_rolled_back:
                             return found, failed
+                        sleep(_LOOK_AGAIN_SECONDS)
             raise FlaggateError(f"the demo's feature fails, and was not rolled back within {FALL_SECONDS:g} s")
 
         for found, failed in self._of_each(browse):
