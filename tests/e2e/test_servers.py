@@ -226,6 +226,7 @@ def test_no_request_is_lost_or_counted_twice_while_workers_are_replaced(scene: S
         def keep_asking(number: int) -> None:
             while not is_over.is_set():
                 for person in people[number::4]:
+                    is_over.wait(0.02)  # it leaves the workers room to begin
                     try:
                         scene.ask(server, person)
                     except (ConnectionError, HTTPException):
