@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from flaggate.errors import StoreError
+from flaggate.stores.base import Presence
+from flaggate.stores.sql import SqlStore
 from tests.cli.conftest import OWNER, Terminal
 from tests.seed import SEED
 
@@ -258,6 +261,28 @@ def test_a_kill_that_the_store_does_not_do_says_what_needs_no_store(terminal: Te
     assert str(file) in terminal.json("kill", "new-invoicing", code=3)["hint"]
     terminal("unkill", "new-invoicing", "--reason", "mended", code=3)
     assert "FLAGGATE_OFF" not in terminal.err
+
+
+def test_a_kill_is_done_though_nobody_can_tell_whether_it_has_arrived(
+    applied: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    applied("start", "new-invoicing")
+
+    def fails(store: SqlStore) -> list[Presence]:
+        raise StoreError(store.url, "gone")
+
+    monkeypatch.setattr(SqlStore, "presences", fails)
+    assert "off for everyone" in applied("kill", "new-invoicing")
+    assert "whether it has reached every process cannot be told" in applied.err
+
+
+def test_a_kill_and_a_rollback_say_whom_they_reached(applied: Terminal) -> None:
+    """For programs, too; what changed nothing has reached nobody anew."""
+    applied("start", "new-invoicing")
+    assert "no process serves flags now" in applied("rollback", "new-invoicing")
+    found = applied.json("kill", "new-invoicing")
+    assert (found["processes"], found["reached"], found["late"]) == (0, 0, [])
+    assert "reached" not in applied.json("kill", "new-invoicing")
 
 
 def test_a_kill_of_everything_is_answered_with_what_turns_everything_off(applied: Terminal, tmp_path: Path) -> None:

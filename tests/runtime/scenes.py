@@ -19,7 +19,7 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.control import Applied, Control, Outcome
 from flaggate.runtime.gate import Gate
-from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Report, Row, Store, UnitSum, Window, Write
+from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Presence, Report, Row, Store, UnitSum, Window, Write
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -168,6 +168,9 @@ class UnreliableStore:
     def revision(self) -> int:
         return self._pass().revision()
 
+    def wait(self, seconds: float, is_over: threading.Event) -> None:
+        is_over.wait(seconds)
+
     def changes(self, since: int = 0) -> Changes:
         return self._pass().changes(since)
 
@@ -216,6 +219,15 @@ class UnreliableStore:
 
     def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
         self._pass().save_progress(documents, holder=holder)
+
+    def say(self, presence: Presence) -> None:
+        self._pass().say(presence)
+
+    def presences(self) -> list[Presence]:
+        return self._pass().presences()
+
+    def unsay(self, process: str) -> None:
+        self._pass().unsay(process)
 
     def before_fork(self) -> None:
         self.inner.before_fork()

@@ -110,6 +110,7 @@ def test_a_fork_in_the_middle_of_a_pull_does_not_hang(url: str, tmp_path: Path) 
 logging.disable()
 unreliable = UnreliableStore(store)
 gate = asked(Gate.open(unreliable))
+while not store.presences(): time.sleep(0.01)  # it is there, and says that it has gone if it can
 unreliable.asked.clear()
 unreliable.is_open.clear()
 assert unreliable.asked.wait(30)

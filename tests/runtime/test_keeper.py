@@ -15,6 +15,7 @@ from flaggate.errors import StoreError
 from flaggate.rollout.state import Verb
 from flaggate.runtime import gate as gate_module
 from flaggate.runtime.keeper import Keeper
+from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.conftest import OpenGate
 from tests.runtime.scenes import UnreliableStore, bring, run, turn, until
@@ -156,13 +157,29 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
                 raise ZeroDivisionError("a mistake of ours")
 
     rounds = Rounds()
-    keeper = Keeper(weakref.ref(rounds), 0.2)
+    keeper = Keeper(weakref.ref(rounds), MemoryStore().wait, 0.2)
     until(lambda: keeper.failure is not None, "the failure shows")
     assert keeper.failure == "ZeroDivisionError('a mistake of ours')"
     until(lambda: keeper.failure is None, "the next round is fine")
     assert keeper.is_alive()
     keeper.stop()
     assert not keeper.is_alive()
+
+
+def test_it_survives_a_store_that_cannot_wait(
+    unreliable: UnreliableStore, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It asks as often as it would have."""
+
+    def fails(_seconds: float, _is_over: threading.Event) -> None:
+        raise OSError("a socket of the driver's")
+
+    monkeypatch.setattr(unreliable, "wait", fails)
+    gate = open_gate(unreliable, background=True)
+    assert gate.is_on("banner", ADA)
+    turn(unreliable, Verb.KILL, "banner")
+    until(lambda: not gate.is_on("banner", ADA), "the kill arrives")
+    assert gate.health().is_keeper_alive
 
 
 def test_it_ends_with_its_gate(unreliable: UnreliableStore) -> None:

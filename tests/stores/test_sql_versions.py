@@ -11,10 +11,10 @@ from uuid import uuid4
 import pytest
 
 from flaggate.errors import StoreError
-from flaggate.stores.base import Count, Report, Row, UnitCount, Write
+from flaggate.stores.base import Count, Presence, Report, Row, UnitCount, Write
 from flaggate.stores.sql import SqlStore
 from flaggate.stores.tables import SCHEMA_VERSION
-from tests.stores import version_1, version_2, version_3
+from tests.stores import version_1, version_2, version_3, version_4
 from tests.stores.children import Pipe, fork, wait
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a second process")
@@ -24,11 +24,16 @@ MEASURED = Count("a", 1, 1, "off", 2, 0, {"10": 2}, {"paid": 1})
 UNIT = UnitCount("a", 1, 1, "treatment", "errors", "0123456789abcdef", 2)
 Make: TypeAlias = Callable[[Path], None]
 THREE = Count("a", 1, 1, "on", 3, 1, {"10": 3})
-COUNTED: dict[Make, list[Count]] = {version_1.make: [], version_2.make: [THREE], version_3.make: [THREE]}
+COUNTED: dict[Make, list[Count]] = {
+    version_1.make: [],
+    version_2.make: [THREE],
+    version_3.make: [THREE],
+    version_4.make: [THREE],
+}
 """What each version holds of counts."""
 
 
-@pytest.fixture(params=COUNTED, ids=["version 1", "version 2", "version 3"])
+@pytest.fixture(params=COUNTED, ids=["version 1", "version 2", "version 3", "version 4"])
 def make(request: pytest.FixtureRequest) -> Make:
     found: Make = request.param
     return found
@@ -68,7 +73,9 @@ def test_an_older_file_learns_what_it_could_not_do(old: Path, tmp_path: Path) ->
     """It has the tables of a new one then."""
     with closing(_store(tmp_path / "new.db")) as new, closing(_store(old)) as store:
         assert new.revision() == 0
-        assert (store.lease(), store.progress()) == (None, {})
+        assert (store.lease(), store.progress(), store.presences()) == (None, {}, [])
+        store.say(Presence("p", "host:1", 7, 0.0, 15.0))
+        assert [presence.who for presence in store.presences()] == ["host:1"]
         assert store.take_lease("one", "host:1", 15.0)
         store.save_progress({"a": {"n": 1}}, holder="one")
         store.add_counts(Report("p", 1, (ONE, MEASURED), (UNIT,)))
@@ -91,7 +98,7 @@ def test_an_older_file_is_the_same_store_afterwards(old: Path) -> None:
 def test_who_only_looks_at_an_older_file_may_ask_for_everything(old: Path, make: Make) -> None:
     with closing(_store(old, create=False)) as store:
         assert (store.counts(), store.lease(), store.progress()) == (COUNTED[make], None, {})
-        assert (store.windows("a", 0), store.units("a", 1, 1), store.pulse()) == ([], [], 0)
+        assert (store.windows("a", 0), store.units("a", 1, 1), store.pulse(), store.presences()) == ([], [], 0, [])
 
 
 def test_one_that_had_an_older_file_open_goes_on(old: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import click
@@ -14,6 +15,7 @@ from flaggate.rollout.state import Status, Verb, born
 from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.control import Control, Outcome, utc_now
 from flaggate.runtime.disk import EVERYTHING
+from flaggate.runtime.reach import STOPS, Reach, await_reach, reach_to_json, reach_words
 from flaggate.runtime.sight import Sight, sight
 from flaggate.stores.base import Store
 
@@ -47,8 +49,11 @@ _SAY_WHO_HAS_IT: Final = frozenset(
 def _print(outcome: Outcome, verb: Verb, control: Control, is_json: bool) -> None:
     flag, rollout, event = outcome.flag, outcome.rollout, outcome.event
     if is_json:
+        reach = _reach(outcome, verb, control.store)
+        reached = {} if reach is None else reach_to_json(reach)
         print_json(
-            {
+            reached
+            | {
                 "flag": flag.name,
                 "verb": verb,
                 "changed": event is not None,
@@ -68,6 +73,20 @@ def _print(outcome: Outcome, verb: Verb, control: Control, is_json: bool) -> Non
     line(f"{flag.name}: {verb}; it is {standing(flag, rollout)}")
     for words in _more(outcome, verb, control):
         line(f"  {words}")
+    if (reach := _reach(outcome, verb, control.store)) is not None:
+        for words in reach_words(reach, time.time()):
+            line(f"  {words}")
+
+
+def _reach(outcome: Outcome, verb: Verb, store: Store) -> Reach | None:
+    """Who has it off by now, where that is the point of it."""
+    if verb not in STOPS or outcome.revision is None:
+        return None
+    try:
+        return await_reach(store, outcome.revision)
+    except StoreError as error:  # it is done all the same
+        line(f"whether it has reached every process cannot be told: {error}", err=True)
+        return None
 
 
 def _more(outcome: Outcome, verb: Verb, control: Control) -> list[str]:

@@ -119,6 +119,6 @@ def span_words(seconds: float) -> str:
     return " ".join(words) or "0 s"
 
 
-def counted(count: int, noun: str) -> str:
-    """1 flag, 2 flags."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, many: str | None = None) -> str:
+    """1 flag, 2 flags; 2 processes, if that is said."""
+    return f"{count} {noun if count == 1 else many or f'{noun}s'}"

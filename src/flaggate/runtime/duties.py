@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from flaggate.runtime.judging import Samples
     from flaggate.runtime.meter import Meter
     from flaggate.runtime.ticker import Looked, Notices, Ticker
-    from flaggate.stores.base import Row, Store
+    from flaggate.stores.base import Presence, Row, Store
 
 __all__ = ["FLUSH_SECONDS", "LAST_FLUSH_SECONDS", "TICK_SECONDS", "Duties"]
 
@@ -29,6 +29,9 @@ TICK_SECONDS: Final = 5.0
 
 BEAT_SECONDS: Final = 15.0
 """How often a process says that it is there, while a rollout is judged and it has counted nothing."""
+
+PRESENCE_SECONDS: Final = 15.0
+"""How often a process says that it serves flags, and of which revision; at once, where that has changed."""
 
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
@@ -68,14 +71,18 @@ class Duties:
     def _begin(self) -> None:
         self._unflushed: str | None = None
         self._unticked: str | None = None
+        self._unsaid: str | None = None
+        self._says_in_vain = 0
+        self._process = ""
+        self._said: tuple[int, float] | None = None
         self.ticker: Ticker | None = None
         """Once it has looked for the first time."""
         self._making = threading.Lock()
 
     @property
     def problem(self) -> str | None:
-        """Why counts wait, or nobody looks; None = neither."""
-        return self._unflushed or self._unticked
+        """Why counts wait, nobody looks, or others do not see this process; None = none of that."""
+        return self._unflushed or self._unticked or self._unsaid
 
     def is_time_to_flush(self) -> bool:
         """Whether the counts are due."""
@@ -105,6 +112,38 @@ class Duties:
             self._unflushed = f"counts wait to be written: {error}"
             self._trouble.say_once(self._unflushed)
 
+    def say(self, revision: int, asked_seconds: float) -> None:
+        """Say to the others that this process is there, if it is time or the revision is another one.
+
+        Args:
+            revision: Of what it answers from.
+            asked_seconds: How long ago the store confirmed it.
+        """
+        now = monotonic()
+        if self._said is not None and self._said[0] == revision and now - self._said[1] < PRESENCE_SECONDS:
+            return
+        try:
+            self._store.say(self._presence(revision, asked_seconds))
+            self._said, self._unsaid, self._says_in_vain = (revision, now), None, 0
+        except BusyError:  # somebody writes: the next round says it
+            pass
+        except Exception as error:  # supervised
+            self._says_in_vain += 1
+            if self._says_in_vain > 1:  # else the next pull may say what it is
+                self._said = (revision, now)  # not in each round
+                self._unsaid = f"others cannot see that this process is there: {error}"
+                self._trouble.say_once(self._unsaid)
+
+    def _presence(self, revision: int, asked_seconds: float) -> Presence:
+        import socket  # none of this for a process that only imports the package
+        from uuid import uuid4
+
+        from flaggate.stores.base import Presence
+
+        self._process = self._process or uuid4().hex  # drawn here: a fork has its own
+        who = f"{socket.gethostname()}:{os.getpid()}"
+        return Presence(self._process, who, revision, asked_seconds, PRESENCE_SECONDS)
+
     def tick(self, rows: Iterable[Row]) -> list[Looked] | None:
         """Look at every rollout now, if this process holds the lease or can have it.
 
@@ -123,9 +162,18 @@ class Duties:
             self._trouble.say_once(self._unticked)
         return looked
 
-    def end(self) -> None:
-        """This process looks no more, and counts no more."""
+    def end(self, *, is_answering: bool = True) -> None:
+        """This process looks no more, and counts no more.
+
+        Args:
+            is_answering: Whether the store does: what ends by itself is not waited for.
+        """
         self.flush(is_last=True)
+        if not is_answering:
+            return
+        if self._said is not None:
+            with suppress(Exception):  # it is forgotten by itself
+                self._store.unsay(self._process)
         if self.ticker is not None:
             with suppress(FlaggateError):  # whoever looks next tells them again
                 self.ticker.tell(LAST_FLUSH_SECONDS)

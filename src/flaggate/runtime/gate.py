@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
 
+_LAST_WAIT_SECONDS: Final = 0.5
+"""How long a process that ends waits for a pull that is under way."""
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
 
@@ -302,6 +304,8 @@ class Gate:
 
     def _round(self) -> None:
         self.pull()
+        if self._background and self._puller.problem is None:
+            self._duties.say(0 if self._snapshot is None else self._snapshot.revision, self._puller.asked_seconds)
         for look in self._upkeep:
             look()
         if self.meter.look_for_hangs() or self._duties.is_time_to_flush():
@@ -319,7 +323,12 @@ class Gate:
         """Hand this process's counts to the store now, and if it is the last time let others look at the rollouts.
         Raises nothing; what the store did not take is tried again, the last time at once, for five seconds at most."""
         if is_last:
-            self._duties.end()
+            is_answering = self._pull_lock.acquire(timeout=_LAST_WAIT_SECONDS)  # else the keeper waits for the store
+            try:
+                self._duties.end(is_answering=is_answering)
+            finally:
+                if is_answering:
+                    self._pull_lock.release()
         else:
             entries = {} if self.ready is None else self.ready.entries
             self._duties.flush(is_judged=any(entry.judged is not None for entry in entries.values()))
@@ -410,7 +419,7 @@ class Gate:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
                         poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
-                        self._keeper = Keeper(weakref.ref(self), poll_seconds)
+                        self._keeper = Keeper(weakref.ref(self), self.store.wait, poll_seconds)
                     finally:
                         self._is_starting = False
             self._no_thread = None

@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from weakref import ReferenceType
 
 __all__ = ["Keeper", "Kept"]
@@ -19,10 +20,18 @@ class Kept(Protocol):
 
 
 class Keeper:
-    """Calls `keep` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone."""
+    """Calls `keep` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone.
 
-    def __init__(self, gate: ReferenceType[Kept], poll_seconds: float) -> None:
+    Args:
+        gate: What is kept up; it may go.
+        wait: A store's: returns after so many seconds, or as soon as there may be something new or the event is set.
+    """
+
+    def __init__(
+        self, gate: ReferenceType[Kept], wait: Callable[[float, threading.Event], None], poll_seconds: float
+    ) -> None:
         self._gate = gate
+        self._wait = wait
         self._poll_seconds = poll_seconds
         self.failure: str | None = None
         """The exception that the last round ended with, though it should raise nothing."""
@@ -51,5 +60,11 @@ class Keeper:
                 self.failure = repr(error)
             del gate  # or the wait would keep it alive
             # Jitter, so that forty workers that start together do not ask together for ever.
-            if self._is_stopped.wait(self._poll_seconds * random.uniform(0.9, 1.1)):  # noqa: S311  # no secret
+            seconds = self._poll_seconds * random.uniform(0.9, 1.1)  # noqa: S311  # no secret
+            try:
+                self._wait(seconds, self._is_stopped)
+            except Exception as error:  # supervised: a store that cannot wait is asked again after that time
+                self.failure = repr(error)
+                self._is_stopped.wait(seconds)
+            if self._is_stopped.is_set():
                 return

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic
 
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.runtime.control import Control
@@ -38,6 +39,7 @@ class Puller:
         self.snapshot = Snapshot()
         self.problem: str | None = None
         """What the last pull ran into."""
+        self._asked_at = monotonic()
         self._store = store
         self._control = Control(store)
         self._definitions = None if definitions is None else DefinitionsFile(definitions)
@@ -56,6 +58,11 @@ class Puller:
         self._is_whole = False
         """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
         self._rounds_to_wait = 0
+
+    @property
+    def asked_seconds(self) -> float:
+        """How long ago the store confirmed what this process answers from."""
+        return monotonic() - self._asked_at
 
     def pull(self) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`."""
@@ -119,6 +126,7 @@ class Puller:
         snapshot, revision = self.snapshot, self._store.revision()
         is_same = self._is_fresh and self._store.identity == self._identity
         if is_same and revision == snapshot.revision:
+            self._asked_at = monotonic()
             return
         if not revision and (known := self._known().revision):
             # A volume that is not there yet, a file that was lost: not what somebody decided.
@@ -130,7 +138,7 @@ class Puller:
             snapshot = Snapshot(off=snapshot.off)
             self._is_whole = True
         self.snapshot = snapshot.updated(self._store.changes(since=snapshot.revision))
-        self._identity, self._is_fresh = self._store.identity, True
+        self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 
     def _known(self) -> Snapshot:
         """What was known stays; who knew nothing takes the copy on disk."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HOUR_SECONDS",
     "MOST_UNITS",
+    "PRESENCE_SPANS",
     "PRESENT",
     "REQUESTS",
     "UNITS_KEPT_SECONDS",
@@ -23,6 +25,7 @@ __all__ = [
     "Count",
     "Kind",
     "Lease",
+    "Presence",
     "Report",
     "Row",
     "Store",
@@ -177,6 +180,33 @@ class Lease:
         return abs(now - self.renewed_at) < self.seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """What a process that serves flags says of itself."""
+
+    process: str
+    """Its id: 32 hexadecimal digits."""
+    who: str
+    """For people: host and pid."""
+    revision: int
+    """Of what it answers from; 0 = of nothing that the store ever said."""
+    asked_seconds: float
+    """How long ago the store had confirmed that, when it said so."""
+    every_seconds: float
+    """How often it says so, at least."""
+    said_at: float = 0.0
+    """Unix time, by the store's clock, which sets it."""
+
+    def is_there(self, now: float) -> bool:
+        """Whether it still counts: not after three times its own span. One from the future is of a clock that was turned
+        back since."""
+        return abs(now - self.said_at) < PRESENCE_SPANS * self.every_seconds
+
+
+PRESENCE_SPANS: Final = 3
+"""After so many times that a process said nothing, it has gone."""
+
+
 def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     """The sum of two histograms."""
     return {edge: one.get(edge, 0) + other.get(edge, 0) for edge in {**one, **other}}
@@ -207,6 +237,10 @@ class Store(Protocol):
 
     def revision(self) -> int:
         """A number that grows with each commit; 0 = nothing was ever written. As cheap as can be."""
+
+    def wait(self, seconds: float, is_over: threading.Event) -> None:
+        """Return after so many seconds; earlier if something may have been written meanwhile, or once `is_over` is set,
+        a moment later at most. For one thread at a time."""
 
     def changes(self, since: int = 0) -> Changes:
         """The rows written after that revision, in one consistent view."""
@@ -280,6 +314,24 @@ class Store(Protocol):
         Raises:
             LeaseError: the lease is not the holder's, or is over.
             BusyError: another writer did not end; nothing was kept, and the same may be handed over again.
+        """
+
+    def say(self, presence: Presence) -> None:
+        """Keep what a process says of itself in place of what it said before. Touches neither the revision nor any row's
+        version. Waits for another writer only shortly.
+
+        Raises:
+            BusyError: it did not end; nothing was kept, and the same may be said again.
+        """
+
+    def presences(self) -> list[Presence]:
+        """The processes that are there, by `who` and id: not those that fell silent for three times their own span."""
+
+    def unsay(self, process: str) -> None:
+        """It ends: it is there no more.
+
+        Raises:
+            BusyError: as `say`.
         """
 
     def before_fork(self) -> None:

@@ -13,7 +13,19 @@ from uuid import uuid4
 from flaggate.errors import ConflictError, LeaseError
 from flaggate.rollout.state import Event
 from flaggate.stores import sums
-from flaggate.stores.base import WINDOW_SECONDS, Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write
+from flaggate.stores.base import (
+    WINDOW_SECONDS,
+    Changes,
+    Count,
+    Kind,
+    Lease,
+    Presence,
+    Report,
+    Row,
+    UnitSum,
+    Window,
+    Write,
+)
 
 __all__ = ["MemoryStore"]
 
@@ -55,9 +67,13 @@ class MemoryStore:
         self._reported: dict[str, int] = {}
         self._lease: Lease | None = None
         self._progress: dict[str, str] = {}
+        self._presences: dict[str, Presence] = {}
 
     def revision(self) -> int:
         return self._revision
+
+    def wait(self, seconds: float, is_over: threading.Event) -> None:
+        is_over.wait(seconds)
 
     def changes(self, since: int = 0) -> Changes:
         with self._lock:
@@ -185,6 +201,21 @@ class MemoryStore:
             kept = {name: json.dumps(document) for name, document in documents.items() if document is not None}
             rest = {name: document for name, document in self._progress.items() if name not in documents}
             self._progress = rest | kept
+
+    def say(self, presence: Presence) -> None:
+        with self._lock:
+            now = self._clock()
+            there = {name: one for name, one in self._presences.items() if one.is_there(now)}
+            self._presences = there | {presence.process: replace(presence, said_at=now)}
+
+    def presences(self) -> list[Presence]:
+        now = self._clock()
+        there = [presence for presence in self._presences.values() if presence.is_there(now)]
+        return sorted(there, key=lambda presence: (presence.who, presence.process))
+
+    def unsay(self, process: str) -> None:
+        with self._lock:
+            self._presences.pop(process, None)
 
     def before_fork(self) -> None:
         self._lock.acquire()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -26,7 +27,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.stores import sql_counts, tables
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write, without_password
+from flaggate.stores.base import (
+    PRESENCE_SPANS,
+    Changes,
+    Count,
+    Kind,
+    Lease,
+    Presence,
+    Report,
+    Row,
+    UnitSum,
+    Window,
+    Write,
+    without_password,
+)
 from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, row_of
 
 __all__ = ["SqlStore"]
@@ -88,6 +102,9 @@ class SqlStore:
             # Past SQLAlchemy, at a seventh of its price: this is asked ten times a second, for ever.
             (revision,) = self._connection.execute("SELECT revision FROM flaggate_meta").fetchone()
             return int(revision)
+
+    def wait(self, seconds: float, is_over: threading.Event) -> None:
+        is_over.wait(seconds)
 
     def changes(self, since: int = 0) -> Changes:
         with self._transaction() as connection:
@@ -212,6 +229,30 @@ class SqlStore:
                 connection.execute(sa.insert(tables.progress), kept)
 
     # --- processes --------------------------------------------------------------------------
+
+    def say(self, presence: Presence) -> None:
+        presences = tables.presences
+        said = asdict(replace(presence, said_at=self._clock()))
+        with self._beside() as connection:
+            known = connection.execute(
+                sa.update(presences).where(presences.c.process == presence.process).values(said)
+            ).rowcount
+            if not known:
+                forgotten = presences.c.said_at < said["said_at"] - PRESENCE_SPANS * presences.c.every_seconds
+                connection.execute(sa.delete(presences).where(forgotten))
+                connection.execute(sa.insert(presences).values(said))
+
+    def presences(self) -> list[Presence]:
+        columns = tables.presences.c
+        query = sa.select(tables.presences).order_by(columns.who, columns.process)
+        with self._transaction() as connection:
+            found = [Presence(*row) for row in connection.execute(query)]
+        now = self._clock()
+        return [presence for presence in found if presence.is_there(now)]
+
+    def unsay(self, process: str) -> None:
+        with self._beside() as connection:
+            connection.execute(sa.delete(tables.presences).where(tables.presences.c.process == process))
 
     def before_fork(self) -> None:
         # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.

@@ -16,6 +16,7 @@ __all__ = [
     "leases",
     "meta",
     "metadata",
+    "presences",
     "processes",
     "progress",
     "rows",
@@ -24,10 +25,10 @@ __all__ = [
     "windows",
 ]
 
-SCHEMA_VERSION: Final = 4
-KNOWN_VERSIONS: Final = frozenset({1, 2, 3, SCHEMA_VERSION})
-"""Version 1 had no counts, version 2 no lease and no progress, version 3 no windows, no units, no `pulse` and no `measured`:
-what is missing is made when it is first opened. A column of its own default, for older processes that write meanwhile.
+SCHEMA_VERSION: Final = 5
+KNOWN_VERSIONS: Final = frozenset({1, 2, 3, 4, SCHEMA_VERSION})
+"""Version 1 had no counts, version 2 no lease and no progress, version 3 no windows, no units, no `pulse` and no `measured`,
+version 4 no presences: what is missing is made when it is first opened. A column of its own default, for older processes that write meanwhile.
 """
 
 metadata = sa.MetaData()
@@ -127,6 +128,16 @@ leases = sa.Table(
     sa.Column("who", sa.Text, nullable=False),
     sa.Column("renewed_at", sa.Double, nullable=False),  # Unix time
     sa.Column("seconds", sa.Double, nullable=False),
+)
+presences = sa.Table(
+    "flaggate_presence",
+    metadata,
+    sa.Column("process", sa.String(32), primary_key=True),
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("asked_seconds", sa.Double, nullable=False),
+    sa.Column("every_seconds", sa.Double, nullable=False),
+    sa.Column("said_at", sa.Double, nullable=False),  # Unix time
 )
 progress = sa.Table(
     "flaggate_progress",

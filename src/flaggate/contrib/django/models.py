@@ -15,7 +15,7 @@ from django.db import models
 if TYPE_CHECKING:
     from flaggate.stores.base import Arm
 
-__all__ = ["Count", "Event", "Lease", "Ledger", "Process", "Progress", "Row", "Unit", "UnitSet", "Window"]
+__all__ = ["Count", "Event", "Lease", "Ledger", "Presence", "Process", "Progress", "Row", "Unit", "UnitSet", "Window"]
 
 
 class Ledger(models.Model):
@@ -52,6 +52,7 @@ class Row(models.Model):
         verbose_name = "flag"
         default_permissions = ("view",)
         permissions = (
+            ("edit", "Can make and edit flags"),
             ("advance", "Can start, resume, advance and complete rollouts, and turn flags on"),
             ("approve", "Can approve that stages are left"),
             ("roll_back", "Can pause, step back and roll back rollouts, and turn flags off"),
@@ -213,4 +214,21 @@ class Progress(models.Model):
 
     class Meta:
         db_table = "flaggate_django_progress"
+        default_permissions = ()
+
+
+class Presence(models.Model):
+    """What a process that serves flags says of itself."""
+
+    process: models.CharField[str, str] = models.CharField(max_length=32, primary_key=True)
+    who: models.TextField[str, str] = models.TextField()
+    revision: models.BigIntegerField[int, int] = models.BigIntegerField()
+    asked_seconds: models.FloatField[float, float] = models.FloatField()
+    every_seconds: models.FloatField[float, float] = models.FloatField()
+    said_at: models.FloatField[float, float] = models.FloatField()  # Unix time
+
+    objects = models.Manager["Presence"]()
+
+    class Meta:
+        db_table = "flaggate_django_presence"
         default_permissions = ()

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -34,7 +34,19 @@ from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.runtime.gate import Gate
 from flaggate.runtime.process import watched
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, UnitSum, Window, Write
+from flaggate.stores.base import (
+    PRESENCE_SPANS,
+    Changes,
+    Count,
+    Kind,
+    Lease,
+    Presence,
+    Report,
+    Row,
+    UnitSum,
+    Window,
+    Write,
+)
 from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, row_of
 
 __all__ = ["DjangoStore"]
@@ -42,6 +54,7 @@ __all__ = ["DjangoStore"]
 _ROWS: Final = "rows"
 _COUNTS: Final = "counts"
 _LEASE: Final = "lease"
+_PRESENCE: Final = "presence"
 _CLOCKS: Final = {
     "postgresql": "extract(epoch FROM clock_timestamp())",
     "mysql": "unix_timestamp(sysdate(6))",
@@ -92,6 +105,9 @@ class DjangoStore:
     def revision(self) -> int:
         with self._reading() as uncommitted:
             return self._look(uncommitted)
+
+    def wait(self, seconds: float, is_over: threading.Event) -> None:
+        is_over.wait(seconds)
 
     def changes(self, since: int = 0) -> Changes:
         with self._reading() as uncommitted:
@@ -279,6 +295,27 @@ class DjangoStore:
             rows.bulk_create([tables.Progress(name=name, document=text) for name, text in kept.items()])
 
     # --- processes --------------------------------------------------------------------------
+
+    def say(self, presence: Presence) -> None:
+        with self._beside(_PRESENCE, "that this process is there"):
+            rows, now = self._of(tables.Presence), self._now()
+            said = asdict(replace(presence, said_at=now))
+            process = said.pop("process")
+            if not rows.filter(process=process).update(**said):
+                rows.filter(said_at__lt=now - PRESENCE_SPANS * F("every_seconds")).delete()
+                rows.create(process=process, **said)
+
+    def presences(self) -> list[Presence]:
+        columns = tuple(field.name for field in fields(Presence))
+        with self._reading():
+            found = [Presence(*row) for row in self._of(tables.Presence).values_list(*columns)]
+            now = self._now() if found else 0.0
+        there = [presence for presence in found if presence.is_there(now)]
+        return sorted(there, key=lambda presence: (presence.who, presence.process))
+
+    def unsay(self, process: str) -> None:
+        with self._beside(_PRESENCE, "that this process has gone"):
+            self._of(tables.Presence).filter(process=process).delete()
 
     def before_fork(self) -> None:
         self._connections.before_fork()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flaggate.testing.contract.counts import CountContract
 from flaggate.testing.contract.leases import LeaseContract
+from flaggate.testing.contract.presences import PresenceContract
 from flaggate.testing.contract.processes import ProcessContract
 from flaggate.testing.contract.progress import ProgressContract
 from flaggate.testing.contract.rows import RowContract
@@ -14,7 +15,14 @@ __all__ = ["StoreContract"]
 
 
 class StoreContract(
-    RowContract, CountContract, WindowContract, UnitContract, LeaseContract, ProgressContract, ProcessContract
+    RowContract,
+    CountContract,
+    WindowContract,
+    UnitContract,
+    LeaseContract,
+    ProgressContract,
+    PresenceContract,
+    ProcessContract,
 ):
     """What every store keeps. Subclass it, with a fixture `store` that gives a new and empty one, which takes the time
     from `self.clock`:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
 from flaggate.stores.base import Report, Row, Store, Write
 from flaggate.testing.contract.acting import a_count, document_of, increment, succeeds_in_child
@@ -14,6 +15,18 @@ __all__ = ["ProcessContract"]
 
 class ProcessContract:
     """What every store keeps over a fork. Where there is no fork there is nothing to keep."""
+
+    def test_waiting_ends_after_its_time(self, store: Store) -> None:
+        store.wait(0.01, threading.Event())
+
+    def test_waiting_ends_when_it_is_over(self, store: Store) -> None:
+        """Well before its time: a process that ends waits for it."""
+        is_over = threading.Event()
+        threading.Timer(0.05, is_over.set).start()
+        begun = time.monotonic()
+        while not is_over.is_set():  # it may return early for nothing
+            store.wait(60.0, is_over)
+        assert time.monotonic() - begun < 30.0
 
     def test_a_closed_store_can_be_used_again(self, store: Store) -> None:
         store.close()
