@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import pytest
 
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.kept_notices import Kept, notices_words
+from flaggate.runtime.lease_words import tells
 from flaggate.runtime.notice_words import Message
 from flaggate.runtime.sender import Result, Sender
 from flaggate.runtime.ticker import NOTICES
+from flaggate.stores.base import Lease
 from flaggate.stores.memory import MemoryStore
 from tests.runtime.conftest import MakeTarget
 from tests.runtime.notice_scenes import DEPUTY, Target, Teller, configure
@@ -386,6 +389,16 @@ def test_what_nobody_has_looked_at_is_shown(teller: Teller) -> None:
     assert [*notices_words(kept, 2)] == ["people are told from event 3 on; none came yet"]
     behind = "events since 2 are still to be told: for that a process with notify= has to look"
     assert [*notices_words(kept, 3)] == [behind]
+    assert [*notices_words(kept, 3, is_told=True)] == ["events since 2 are still to be told: the next look tells them"]
+
+
+def test_who_looks_and_has_nobody_to_tell_by_is_known() -> None:
+    lease = Lease("one", "web-1:4711", 0.0, 15.0)
+    assert [tells(one) for one in (None, lease, replace(lease, who="web-1:4711 (tells nobody)"))] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_what_somebody_else_has_done_with_is_passed_over(teller: Teller, target: Target) -> None:

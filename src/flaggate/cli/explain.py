@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -16,12 +14,10 @@ from flaggate.decide.context import Context
 from flaggate.decide.decision import Decision
 from flaggate.decide.explain import Explanation
 from flaggate.decide.explain import explain as explain_flag
-from flaggate.errors import UnreadableError
-from flaggate.flags.model import Segment
-from flaggate.stores.base import Row, Store
-from flaggate.stores.record import flag_row, record_of, segment_of
+from flaggate.stores.base import Store
+from flaggate.stores.record import flag_row, record_of, segments_in
 
-__all__ = ["explain", "segments_in"]
+__all__ = ["explain"]
 
 
 def _attributes(_context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]) -> dict[str, Any]:
@@ -74,11 +70,3 @@ def explain(flag: str, store: Store, is_json: bool, **asked: Any) -> None:
     for step in explanation.steps:
         line(step)
     line("on" if explanation.decision.is_on else "off")
-
-
-def segments_in(rows: Iterable[Row]) -> Iterator[tuple[str, Segment]]:
-    """The segments that can be read, by name."""
-    for row in rows:
-        if row.kind == "segment" and row.document is not None:
-            with suppress(UnreadableError):  # whoever asks for it is told that it is missing
-                yield row.name, segment_of(row)

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flaggate.cli.render import line, print_table
 from flaggate.flags.model import Guard
 from flaggate.rollout.evidence import sure
-from flaggate.rollout.state import current_stage
-from flaggate.rollout.tick import is_looked_at, verdict_to_json
-from flaggate.rollout.verdict import Judgement, Verdict, judgement_from_json
+from flaggate.rollout.tick import verdict_to_json
+from flaggate.rollout.verdict import Verdict
 from flaggate.rollout.verdict_words import allowed_words, sure_words
-from flaggate.stores.record import Record
+from flaggate.runtime.overview import Standing
 
-__all__ = ["guards_to_json", "judgement_in", "print_guards", "print_verdicts"]
-
-
-def judgement_in(record: Record, kept: Mapping[str, Any] | None) -> Judgement | None:
-    """What was said of where the flag stands now; None = nothing yet."""
-    stage = current_stage(record.flag, record.rollout)
-    if kept is None or stage is None or not is_looked_at(record.rollout):
-        return None
-    judgement = judgement_from_json(kept.get("judgement"), record.flag, stage)
-    return judgement if judgement is not None and judgement.is_of(record.rollout) else None
+__all__ = ["guards_to_json", "print_guards", "print_verdicts"]
 
 
-def guards_to_json(record: Record, kept: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+def guards_to_json(standing: Standing) -> list[dict[str, Any]] | None:
     """Each verdict with its numbers and its words; None = nothing was judged yet."""
-    judgement = judgement_in(record, kept)
+    judgement = standing.judgement
     if judgement is None:
         return None
-    return [verdict_to_json(verdict, record.flag.unit) for verdict in judgement.verdicts]
+    return [verdict_to_json(verdict, standing.flag.unit) for verdict in judgement.verdicts]
 
 
-def print_guards(record: Record, kept: Mapping[str, Any] | None) -> None:
+def print_guards(standing: Standing) -> None:
     """The table, if there is anything to show."""
-    judgement = judgement_in(record, kept)
+    judgement = standing.judgement
     if judgement is None or not judgement.verdicts:
         return
     print_verdicts(judgement.verdicts)

@@ -18,6 +18,7 @@ from flaggate.stores.base import Store, without_password
 
 __all__ = [
     "acting",
+    "acting_name",
     "as_json",
     "definitions_file",
     "definitions_option",
@@ -206,11 +207,14 @@ def _login_name() -> str:
         raise click.UsageError("Who are you? Say --as NAME, or set FLAGGATE_ACTOR.") from None
 
 
+acting_name = click.option(
+    "--as", "actor", metavar="WHO", envvar="FLAGGATE_ACTOR", show_envvar=True, default=_login_name, callback=names,
+    help="Who does it; your login name if not said.",
+)  # fmt: skip
+"""--as."""
+
+
 def acting(command: _Command) -> _Command:
     """--as and --reason."""
-    who = click.option(
-        "--as", "actor", metavar="WHO", envvar="FLAGGATE_ACTOR", show_envvar=True, default=_login_name, callback=names,
-        help="Who does it; your login name if not said.",
-    )  # fmt: skip
     why = click.option("--reason", metavar="WHY", callback=_reason, help="Why; it goes on record.")
-    return who(why(command))
+    return acting_name(why(command))

@@ -11,7 +11,6 @@ from typing import Any, Final
 import click
 
 from flaggate.cli.contexts import STDIN, Asking, read_contexts
-from flaggate.cli.explain import segments_in
 from flaggate.cli.options import as_json, definitions_option, flag_argument, store_or_definitions
 from flaggate.cli.render import line, print_json, print_table
 from flaggate.decide.compile import compile_flag
@@ -21,7 +20,7 @@ from flaggate.flags.words import audience_words, counted, stage_words
 from flaggate.rollout.state import Rollout, Status, born
 from flaggate.runtime.definitions import load
 from flaggate.stores.base import Store
-from flaggate.stores.record import flag_row, record_of
+from flaggate.stores.record import flag_row, record_of, segments_in
 
 __all__ = ["plan"]
 

@@ -15,12 +15,12 @@ from flaggate.cli.options import as_json, notify_option_of_cron, prometheus_opti
 from flaggate.cli.render import line, print_json
 from flaggate.errors import StoreError
 from flaggate.rollout.holds import holds
+from flaggate.rollout.waits import Wait, as_running, wait_to_json, waits_after
 from flaggate.rollout.words import standing
 from flaggate.runtime.judging import Judging, Samples
 from flaggate.runtime.lease_words import lease_to_json, lease_words
 from flaggate.runtime.sender import LIMIT_SECONDS
 from flaggate.runtime.ticker import Looked, Notices, Ticker
-from flaggate.runtime.waits import Wait, as_running, wait_to_json, waits_after
 from flaggate.stores.base import Store
 
 __all__ = ["tick"]

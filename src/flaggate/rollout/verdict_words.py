@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flaggate.flags.model import Guard
+from flaggate.flags.place import show
 from flaggate.flags.words import span_words, value_words
 from flaggate.rollout.evidence import sure
 from flaggate.rollout.verdict import Answer, Verdict
@@ -13,6 +14,7 @@ from flaggate.rollout.verdict import Answer, Verdict
 __all__ = [
     "UNCLEAR",
     "allowed_words",
+    "breach_words",
     "doubt_words",
     "evidence_words",
     "reason_words",
@@ -82,6 +84,13 @@ def written_words(written: object) -> str | None:
         return words
     numbers = written.get("numbers")
     return f"{written['metric']}: {_plain(str(written.get('answer')), numbers if isinstance(numbers, dict) else {})}"
+
+
+def breach_words(breach: Mapping[str, Any]) -> Iterator[str]:
+    """Why it was rolled back, with its numbers, as it was latched."""
+    guards = breach.get("guards")
+    for guard in guards if isinstance(guards, list) else [breach]:
+        yield written_words(guard) or show(guard)
 
 
 def _plain(answer: str, numbers: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ from flaggate.flags.model import FULL_SHARE, Flag
 from flaggate.flags.words import audience_words, stage_words
 from flaggate.rollout.state import EXPOSING, Rollout, Status, current_stage
 
-__all__ = ["standing", "who_has_it"]
+__all__ = ["answers", "standing", "who_has_it"]
 
 
 def who_has_it(flag: Flag, rollout: Rollout) -> str | None:
@@ -30,3 +30,12 @@ def standing(flag: Flag, rollout: Rollout) -> str:
     if stage is not None and rollout.status is not Status.COMPLETED:
         words += f", stage {rollout.stage} of {len(flag.stages)} ({stage.name})"
     return f"{words}, KILLED" if rollout.killed else words
+
+
+def answers(rollout: Rollout) -> str:
+    """Who answers for it: the owner, or who stands in."""
+    if rollout.accepted_by == rollout.owner:
+        return rollout.owner
+    if rollout.accepted_by is None:
+        return f"{rollout.owner} (not accepted)"
+    return f"{rollout.accepted_by} stands in for {rollout.owner}"

@@ -208,10 +208,13 @@ def kept_from_json(written: Mapping[str, Any] | None) -> Kept | None:
         return None
 
 
-def notices_words(written: Mapping[str, Any] | None, newest: int | None = None) -> Iterator[str]:
+def notices_words(
+    written: Mapping[str, Any] | None, newest: int | None = None, *, is_told: bool = False
+) -> Iterator[str]:
     """For people who look: whether anybody is told, what waits, and what failed.
 
     Args:
+        is_told: Whether the process that looks now tells people.
         written: What is kept under NOTICES.
         newest: The id of the last event of all; None = not asked.
     """
@@ -221,7 +224,8 @@ def notices_words(written: Mapping[str, Any] | None, newest: int | None = None) 
         return
     is_behind = newest is not None and newest > kept.upto
     if is_behind:
-        yield f"events since {kept.upto} are still to be told: for that a process with notify= has to look"
+        then = "the next look tells them" if is_told else "for that a process with notify= has to look"
+        yield f"events since {kept.upto} are still to be told: {then}"
     waiting = [pending for pending in kept.pending.values() if pending.why]
     for pending in waiting[:_LAST_FAILURES]:
         tries = f"{pending.tries} tries" if pending.tries > 1 else "1 try"

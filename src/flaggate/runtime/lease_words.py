@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from flaggate.rollout.progress import LEASE_TICKS
 from flaggate.stores.base import Lease
 
-__all__ = ["lease_to_json", "lease_words", "looks_words"]
+__all__ = ["TELLS_NOBODY", "lease_to_json", "lease_words", "looks_words", "tells"]
+
+TELLS_NOBODY: Final = " (tells nobody)"
+"""Behind who holds the lease, where that process has nobody to tell by."""
+
+
+def tells(lease: Lease | None) -> bool:
+    """Whether whoever looks now tells people, too."""
+    return lease is not None and not lease.who.endswith(TELLS_NOBODY)
 
 
 def lease_words(lease: Lease) -> str:

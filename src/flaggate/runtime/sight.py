@@ -14,7 +14,7 @@ from flaggate.rollout.tick import is_looked_at
 from flaggate.runtime.judging import tally_of
 from flaggate.stores.base import WINDOW_SECONDS, Arm, Store, Window
 
-__all__ = ["Sight", "sight"]
+__all__ = ["Sight", "sight", "sight_in"]
 
 _HOURS: Final = 24
 _LEAST: Final = 100
@@ -39,7 +39,15 @@ def sight(store: Store, flag: Flag, rollout: Rollout, now: float) -> list[Sight]
     """
     if flag.is_switch:
         return []
-    windows = store.windows(flag.name, now - _HOURS * HOUR_SECONDS)
+    return sight_in(store.windows(flag.name, now - _HOURS * HOUR_SECONDS), flag, rollout, now)
+
+
+def sight_in(windows: Iterable[Window], flag: Flag, rollout: Rollout, now: float) -> list[Sight]:
+    """The same by windows that were read already, of the last day or more."""
+    if flag.is_switch:
+        return []
+    since = now - _HOURS * HOUR_SECONDS - WINDOW_SECONDS
+    windows = [window for window in windows if window.began > since]
     if is_looked_at(rollout):
         stage = current_stage(flag, rollout)
         here = [one for one in windows if (one.count.attempt, one.count.stage) == (rollout.attempt, rollout.stage)]

@@ -21,6 +21,7 @@ from flaggate.rollout.tick import Look, is_looked_at, tick
 from flaggate.rollout.verdict import Judgement, judgement_to_json
 from flaggate.runtime.control import Control, utc_now
 from flaggate.runtime.judging import unjudged
+from flaggate.runtime.lease_words import TELLS_NOBODY
 from flaggate.stores.base import Row, Store
 from flaggate.stores.record import Record, flag_row, record_of, rollout_of
 
@@ -174,7 +175,7 @@ class Ticker:
         self._leased_until = monotonic() + self._lease_seconds
         held = self.store.lease()
         is_free = held is None or held.holder == self.holder
-        tells = "" if self._notices is not None else " (tells nobody)"
+        tells = "" if self._notices is not None else TELLS_NOBODY
         who = f"{socket.gethostname()}:{os.getpid()}{tells}"
         self.has_lease = is_free and self.store.take_lease(self.holder, who, self._lease_seconds)
         return self.has_lease

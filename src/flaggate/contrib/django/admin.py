@@ -6,7 +6,7 @@ Only of a store in DATABASES: the admin shows tables.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin, messages
@@ -20,14 +20,16 @@ from django.utils.timezone import get_current_timezone
 
 from flaggate.contrib.django import models as tables
 from flaggate.contrib.django.project import gate
+from flaggate.contrib.django.rights import rights_of
 from flaggate.contrib.django.store import DjangoStore
 from flaggate.errors import FlaggateError, ForbiddenError, UnreadableError
 from flaggate.rollout.event_words import change_words
 from flaggate.rollout.moves import legal_verbs
 from flaggate.rollout.state import Event, Verb
-from flaggate.rollout.words import standing, who_has_it
-from flaggate.runtime.rights import Right, may
-from flaggate.runtime.status_words import about, seen_in
+from flaggate.rollout.words import answers, standing, who_has_it
+from flaggate.runtime.overview import overview
+from flaggate.runtime.rights import may
+from flaggate.runtime.status_words import Reader, about
 from flaggate.stores.columns import row_of
 from flaggate.stores.record import Record, record_of
 
@@ -40,10 +42,6 @@ else:
 
 __all__ = ["FlagAdmin"]
 
-_PERMISSIONS: Final = {
-    right: "view_row" if right is Right.VIEW else str(right) for right in Right if right is not Right.EDIT
-}
-"""What Django calls the rights; nothing is edited here."""
 _EVENTS: Final = 100
 _ELSEWHERE: Final = frozenset({"legal now", "last"})
 """Of what status says: the buttons, and the history."""
@@ -71,7 +69,7 @@ class FlagAdmin(Admin):
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002  # Django's
         """Also for those who may do something."""
-        return _store() is not None and bool(_rights(request))
+        return _store() is not None and bool(rights_of(request))
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
@@ -91,7 +89,7 @@ class FlagAdmin(Admin):
     def owner(self, row: tables.Row) -> str:
         """Who answers for it."""
         record = _record(row)
-        return "" if isinstance(record, str) else record.rollout.accepted_by or f"{record.rollout.owner} (not accepted)"
+        return "" if isinstance(record, str) else answers(record.rollout)
 
     def description(self, row: tables.Row) -> str:
         """What it is for."""
@@ -160,7 +158,7 @@ class FlagAdmin(Admin):
                     actor=request.user.get_username(),
                     reason=request.POST.get("reason", "").strip() or None,
                     expected_version=version,
-                    rights=_rights(request),
+                    rights=rights_of(request),
                 )
         except ForbiddenError as error:
             raise PermissionDenied from error
@@ -194,9 +192,10 @@ def _record(row: tables.Row) -> Record | str:
 
 def _lines(record: Record, events: Sequence[Event]) -> list[tuple[str, str]]:
     """What `flaggate status` says of the flag, but for what the page has at another place."""
-    seen = seen_in(_stored(), _time, "manage.py flaggate")
+    seen = overview(_stored(), datetime.now(UTC))
     own = [event for event in events if event.kind == "flag"]
-    lines = [line for line in about(record, seen, own) if line[0] not in _ELSEWHERE]
+    told = about(seen.standing(record.flag.name), seen, own, Reader(_time, "manage.py flaggate"))
+    lines = [line for line in told if line[0] not in _ELSEWHERE]
     return [*lines[:1], ("has it now", who_has_it(record.flag, record.rollout) or "nobody"), *lines[1:]]
 
 
@@ -213,10 +212,5 @@ def _time(moment: datetime) -> str:
 def _verbs(request: HttpRequest, record: Record | None) -> list[Verb]:
     """What this user may do now. A flag that cannot be read can be killed."""
     legal = (Verb.KILL,) if record is None else legal_verbs(record.flag, record.rollout)
-    rights = _rights(request)
+    rights = rights_of(request)
     return [verb for verb in legal if verb is not Verb.OWNER_SET and may(verb, rights)]
-
-
-def _rights(request: HttpRequest) -> frozenset[Right]:
-    user: Any = request.user  # whatever AUTH_USER_MODEL names: the admin demands that it has permissions
-    return frozenset(right for right, name in _PERMISSIONS.items() if user.has_perm(f"flaggate.{name}"))

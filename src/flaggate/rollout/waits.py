@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from flaggate.flags.model import Flag
 from flaggate.flags.words import span_words
-from flaggate.rollout.holds import Hold, HoldKind
-from flaggate.rollout.progress import WATCH_SECONDS, Progress, progress_from_json, progress_of
-from flaggate.rollout.state import Rollout, Status
-from flaggate.runtime.control import holds_by
-from flaggate.stores.record import Record
+from flaggate.rollout.holds import Hold, HoldKind, holds
+from flaggate.rollout.progress import LEASE_SECONDS, WATCH_SECONDS, Progress, progress_from_json, progress_of
+from flaggate.rollout.state import Rollout, Status, current_stage
+from flaggate.rollout.verdict import Judgement, judgement_from_json
 
-__all__ = ["Wait", "as_running", "progress_in", "wait_to_json", "wait_words", "waits", "waits_after"]
+__all__ = ["Wait", "as_running", "holds_by", "progress_in", "wait_to_json", "wait_words", "waits", "waits_after"]
 
 _BY_GUARDS: Final = frozenset({HoldKind.UNJUDGED, HoldKind.BLIND, HoldKind.BREACH})
 _BY_HAND: Final = {Status.DRAFT: "start", Status.PAUSED: "resume"}
@@ -39,10 +39,21 @@ def progress_in(kept: Mapping[str, Any] | None, rollout: Rollout) -> Progress:
     return progress_of(rollout, progress_from_json(kept))
 
 
-def waits(record: Record, kept: Mapping[str, Any] | None, now: datetime) -> tuple[Wait, ...]:
+def waits(flag: Flag, rollout: Rollout, kept: Mapping[str, Any] | None, now: datetime) -> tuple[Wait, ...]:
     """What it waits for, by what the lease's holder keeps; in a tick's order."""
-    found = holds_by(kept, record.flag, as_running(record.rollout), now)
-    return waits_after(record.rollout, progress_in(kept, record.rollout), found)
+    found = holds_by(kept, flag, as_running(rollout), now)
+    return waits_after(rollout, progress_in(kept, rollout), found)
+
+
+def holds_by(written: Mapping[str, Any] | None, flag: Flag, rollout: Rollout, now: datetime) -> tuple[Hold, ...]:
+    """What a rollout waits for, by what the lease's holder kept. What it saw long ago says nothing about now."""
+    known = progress_from_json(written)
+    stage = current_stage(flag, rollout)
+    judgement: Judgement | None = None
+    if written is not None and known is not None and stage is not None and known.looked_at is not None:
+        is_fresh = abs((now - known.looked_at).total_seconds()) < LEASE_SECONDS
+        judgement = judgement_from_json(written.get("judgement"), flag, stage) if is_fresh else None
+    return holds(flag, rollout, progress_of(rollout, known), judgement, now)
 
 
 def waits_after(rollout: Rollout, progress: Progress, found: Iterable[Hold]) -> tuple[Wait, ...]:
