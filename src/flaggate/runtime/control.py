@@ -2,45 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from flaggate.errors import BusyError, ConflictError, FlaggateError, OvertakenError, RevisionError, UnreadableError
-from flaggate.flags.canonical import flag_to_json, segment_to_json
-from flaggate.flags.difference import difference
 from flaggate.flags.document import Definitions
-from flaggate.flags.model import Flag, Segment, segments_asked
+from flaggate.flags.model import Flag
 from flaggate.flags.words import span_words
-from flaggate.rollout.holds import Hold, holds
+from flaggate.rollout.holds import Hold
 from flaggate.rollout.moves import AUTOMATIC, Act, move
-from flaggate.rollout.progress import LEASE_SECONDS, WATCH_SECONDS, progress_from_json, progress_of
-from flaggate.rollout.revision import revise
-from flaggate.rollout.state import Event, Rollout, Status, Verb, born, current_stage, rollout_to_json
-from flaggate.rollout.verdict import Judgement, judgement_from_json
+from flaggate.rollout.progress import WATCH_SECONDS, progress_from_json, progress_of
+from flaggate.rollout.state import Event, Rollout, Status, Verb, born
+from flaggate.rollout.waits import holds_by
+from flaggate.runtime.applying import APPLY, DEFINITIONS_ROW, PRUNE, Plan
 from flaggate.runtime.judging import broken_without
 from flaggate.runtime.rights import Right, check_edit, check_verb
-from flaggate.stores.base import Kind, Row, Store, Write
+from flaggate.stores.base import Row, Store, Write
 from flaggate.stores.record import (
-    Record,
-    document_of,
+    Source,
     flag_row,
     record_of,
     rollout_of,
-    segment_of,
-    segment_write,
 )
 
-__all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome", "holds_by"]
+__all__ = ["APPLY", "PRUNE", "Applied", "Control", "Outcome"]
 
-APPLY: Final = "apply"
-PRUNE: Final = "prune"
-DEFINITIONS_ROW: Final = "applied"
 _BEGINS: Final = frozenset({Verb.START, Verb.RESTART})
 _MUST_WIN: Final = frozenset({Verb.KILL, Verb.ROLLBACK})
 _BUSY_TRIES: Final = 12  # each waits as long as the store waits for another writer: a minute with SQLite
-_PRUNABLE: Final = frozenset({Status.DRAFT, Status.OFF, Status.ROLLED_BACK, Status.COMPLETED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +68,12 @@ class Control:
     Args:
         store: What is written to.
         now: The clock, an aware datetime.
+        busy_tries: How often a kill or a rollback is tried while others write.
     """
 
-    def __init__(self, store: Store, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, store: Store, *, now: Callable[[], datetime] = utc_now, busy_tries: int = _BUSY_TRIES) -> None:
         self.store = store
+        self._busy_tries = busy_tries
         self._now = now
 
     def act(
@@ -122,7 +115,7 @@ class Control:
                     raise self._overtaken("flag", name, lost.expected) from lost
             except BusyError:
                 busy += 1
-                if verb not in _MUST_WIN or busy == _BUSY_TRIES:
+                if verb not in _MUST_WIN or busy == self._busy_tries:
                     raise
 
     def _try(self, act: Act, name: str, expected_version: int | None) -> Outcome:
@@ -182,6 +175,8 @@ class Control:
         prune: bool = False,
         dry_run: bool = False,
         rights: Collection[Right] | None = None,
+        source: Source = "file",
+        expected: Mapping[str, int] | None = None,
     ) -> Applied:
         """Bring definitions into the store, all or nothing, one event for each flag that changes.
 
@@ -190,6 +185,8 @@ class Control:
             prune: Remove flags and segments that the definitions do not name, as far as nobody has the flag.
             dry_run: Return what would be written, and write nothing.
             rights: As in `act`.
+            source: Where they are declared: a flag of the console is not changed from a file, nor the other way round.
+            expected: The versions of flags that the actor looked at; None = whatever is there now.
 
         Raises:
             RevisionError: With everything that a rollout in progress does not take.
@@ -200,15 +197,18 @@ class Control:
         seen = max((event.id for event in self.store.history(limit=1)), default=0)
         if not actor:
             raise FlaggateError("nobody says who applies this; the actor has no name")
-        plan = _Plan(self.store.changes().rows, actor, self._now(), reason or None)
+        plan = Plan(self.store.changes().rows, actor, self._now(), reason or None, source, rights)
+        for name, version in (expected or {}).items():
+            if plan.versions.get(("flag", name), 0) != version:
+                raise self._overtaken("flag", name, version)
         plan.add_segments(definitions)
-        plan.add_flags(definitions.flags.values())
+        plan.add_flags(definitions)
         if prune:
             plan.prune(definitions)
         if plan.refusals:
             raise RevisionError(plan.refusals)
         plan.add_fingerprint(fingerprint)
-        kept = tuple(sorted(set(plan.records) - set(definitions.flags) - plan.removed))
+        kept = tuple(sorted({*plan.of_this_source()} - set(definitions.flags) - plan.removed))
         if dry_run or not plan.writes:
             return Applied(tuple(plan.events), kept)
         try:
@@ -239,17 +239,6 @@ class Control:
         return OvertakenError(name, events[max(0, len(events) - count) :])
 
 
-def holds_by(written: Mapping[str, Any] | None, flag: Flag, rollout: Rollout, now: datetime) -> tuple[Hold, ...]:
-    """What a rollout waits for, by what the lease's holder kept. What it saw long ago says nothing about now."""
-    known = progress_from_json(written)
-    stage = current_stage(flag, rollout)
-    judgement: Judgement | None = None
-    if written is not None and known is not None and stage is not None and known.looked_at is not None:
-        is_fresh = abs((now - known.looked_at).total_seconds()) < LEASE_SECONDS
-        judgement = judgement_from_json(written.get("judgement"), flag, stage) if is_fresh else None
-    return holds(flag, rollout, progress_of(rollout, known), judgement, now)
-
-
 def _somebody(actor: str) -> str:
     """Without white space around it, which would make another of the same person."""
     if actor.strip() == AUTOMATIC:
@@ -270,128 +259,3 @@ def _read_for(act: Act, row: Row) -> tuple[Flag, Rollout]:
         return flag, rollout_of(row)
     except UnreadableError:
         return flag, born(flag, act.at)
-
-
-class _Plan:
-    """The writes and events that an apply comes to."""
-
-    def __init__(self, rows: Sequence[Row], actor: str, at: datetime, reason: str | None) -> None:
-        self.versions: dict[tuple[str, str], int] = {(row.kind, row.name): row.version for row in rows}
-        self.rows = {(row.kind, row.name): row for row in rows if row.document is not None}
-        self.actor, self.at, self.reason = actor, at, reason
-        self.writes: list[Write] = []
-        self.events: list[Event] = []
-        self.refusals: list[str] = []
-        self.removed: set[str] = set()
-        self.records: dict[str, Record] = {}
-        self.segments: dict[str, Segment] = {}
-        self.unreadable: dict[tuple[str, str], str] = {}
-        """What a newer flaggate wrote, or somebody broke: it stays as it is."""
-        for row in self.rows.values():
-            self._read(row)
-
-    def _read(self, row: Row) -> None:
-        try:
-            if row.kind == "flag":
-                self.records[row.name] = record_of(row)
-            elif row.kind == "segment":
-                self.segments[row.name] = segment_of(row)
-        except UnreadableError as error:
-            self.unreadable[row.kind, row.name] = str(error)
-
-    def _is_readable(self, kind: Kind, name: str) -> bool:
-        problem = self.unreadable.get((kind, name))
-        if problem is not None:
-            self.refusals.append(f"{problem}; nothing was put in its place")
-        return problem is None
-
-    def add_segments(self, definitions: Definitions) -> None:
-        for segment in definitions.segments.values():
-            old = self.segments.get(segment.name)
-            if old == segment or not self._is_readable("segment", segment.name):
-                continue
-            version = self.rows["segment", segment.name].version if old else 0
-            self.writes.append(segment_write(segment, version))
-            touches = [name for name, record in self.records.items() if segment.name in segments_asked(record.flag)]
-            states = _segment_summary(old), _segment_summary(segment)
-            evidence: dict[str, Any] = {"touches": sorted(touches)}
-            if old and old.unit and segment.unit:
-                evidence |= {"added": len(segment.members - old.members), "gone": len(old.members - segment.members)}
-            self._event("segment", segment.name, APPLY, *states, evidence)
-
-    def add_flags(self, flags: Iterable[Flag]) -> None:
-        for flag in flags:
-            record = self.records.get(flag.name)
-            if not self._is_readable("flag", flag.name):
-                continue
-            if record is None:
-                self._create(flag)
-            elif record.flag != flag:
-                self._revise(record, flag)
-
-    def _create(self, flag: Flag) -> None:
-        rollout = born(flag, self.at)
-        self.writes.append(Write("flag", flag.name, 0, document_of(flag, rollout)))
-        self._event("flag", flag.name, APPLY, None, rollout_to_json(rollout), _difference(None, flag))
-
-    def _revise(self, record: Record, flag: Flag) -> None:
-        try:
-            rollout = revise(record.flag, flag, record.rollout, self.at)
-        except RevisionError as error:
-            self.refusals += error.refusals
-            return
-        self.writes.append(record.write(flag, rollout))
-        states = rollout_to_json(record.rollout), rollout_to_json(rollout)
-        self._event("flag", flag.name, APPLY, *states, _difference(record.flag, flag))
-
-    def prune(self, definitions: Definitions) -> None:
-        for kind, name in self.unreadable:  # it may ask for any segment
-            if kind == "flag" and name not in definitions.flags:
-                self._is_readable("flag", name)
-        for name, record in sorted(self.records.items()):
-            if name in definitions.flags:
-                continue
-            if (refusal := _prune_refusal(record)) is not None:
-                self.refusals.append(f"{name} is {refusal}")
-                continue
-            self.removed.add(name)
-            self.writes.append(Write("flag", name, record.version, None))
-            self._event("flag", name, PRUNE, rollout_to_json(record.rollout), None, _difference(record.flag, None))
-        for name, segment in sorted(self.segments.items()):
-            if name not in definitions.segments:  # so no flag asks for it: those that stay are in the definitions too
-                self.writes.append(Write("segment", name, self.rows["segment", name].version, None))
-                self._event("segment", name, PRUNE, _segment_summary(segment), None, {"touches": []})
-
-    def add_fingerprint(self, fingerprint: str | None) -> None:
-        """Note which file was applied. Every apply writes this row, so that of two at once only one wins."""
-        row = self.rows.get(("definitions", DEFINITIONS_ROW))
-        known = None if row is None or row.document is None else row.document.get("fingerprint")
-        if self.writes or fingerprint not in (None, known):
-            document = {"fingerprint": known if fingerprint is None else fingerprint}
-            self.writes.append(Write("definitions", DEFINITIONS_ROW, row.version if row else 0, document))
-
-    def _event(self, kind: str, name: str, verb: str, before: Any, after: Any, evidence: dict[str, Any]) -> None:
-        self.events.append(Event(name, verb, self.actor, self.at, self.reason, before, after, evidence, kind))
-
-
-def _prune_refusal(record: Record) -> str | None:
-    """Why a flag may not go, and what to do first."""
-    status = record.rollout.status
-    if status not in _PRUNABLE:
-        first = "roll it back or complete it" if record.flag.stages else "turn it off first"
-        return f"{status.replace('_', ' ')} and cannot be pruned; {first}"
-    if record.rollout.killed and status is not Status.COMPLETED:  # declared again, it would have forgotten
-        return "killed and cannot be pruned; unkill it first"  # which lets nobody in; it would where it is completed
-    return None
-
-
-def _difference(old: Flag | None, new: Flag | None) -> dict[str, Any]:
-    before, after = (None if flag is None else flag_to_json(flag) for flag in (old, new))
-    return {"difference": [[change.path, change.before, change.after] for change in difference(before, after)]}
-
-
-def _segment_summary(segment: Segment | None) -> dict[str, Any] | None:
-    """The segment for an event, which does not repeat 100 000 members."""
-    if segment is None or segment.unit is None:
-        return None if segment is None else segment_to_json(segment)
-    return {"unit": segment.unit, "members": len(segment.members)}

@@ -15,7 +15,7 @@ from flaggate.rollout.state import Event, Rollout, Status, Verb, current_stage, 
 from flaggate.rollout.verdict import Verdict
 from flaggate.rollout.verdict_words import verdict_words, written_words
 from flaggate.rollout.words import standing, who_has_it
-from flaggate.runtime.control import APPLY, PRUNE
+from flaggate.runtime.applying import APPLY, PRUNE
 from flaggate.runtime.told import is_break_glass
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from flaggate.rollout.holds import HoldKind
 from flaggate.rollout.moves import AUTOMATIC
 from flaggate.rollout.state import Event
 from flaggate.rollout.verdict import Answer, Verdict
-from flaggate.runtime.control import APPLY, PRUNE
+from flaggate.runtime.applying import APPLY, PRUNE
 from flaggate.runtime.kept_notices import TOO_LATE, Kept, Seen, kept_from_json
 from flaggate.runtime.notice_words import Message, burst_message, edits_message, event_message, hold_message
 from flaggate.runtime.sender import LIMIT_SECONDS, Sender

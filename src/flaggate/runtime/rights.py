@@ -9,7 +9,7 @@ from typing import Final
 from flaggate.errors import ForbiddenError
 from flaggate.rollout.state import Verb
 
-__all__ = ["Right", "check_edit", "check_verb", "may"]
+__all__ = ["Right", "check_edit", "check_verb", "may", "needed"]
 
 
 class Right(StrEnum):
@@ -37,6 +37,11 @@ _ANY_OF: Final[dict[Verb, tuple[Right, ...]]] = {
     Verb.KILL: tuple(right for right in Right if right is not Right.VIEW),
     Verb.UNKILL: (Right.UNKILL,),
 }
+
+
+def needed(verb: Verb) -> tuple[Right, ...]:
+    """The rights of which one is enough."""
+    return _ANY_OF[verb]
 
 
 def may(verb: Verb, rights: Collection[Right]) -> bool:

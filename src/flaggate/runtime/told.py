@@ -8,7 +8,7 @@ from typing import Any, Final
 from flaggate.flags.model import Flag
 from flaggate.flags.notify import DEPUTIES, OWNER, told
 from flaggate.rollout.state import Event, Rollout, Status, Verb
-from flaggate.runtime.control import APPLY, PRUNE
+from flaggate.runtime.applying import APPLY, PRUNE
 
 __all__ = ["is_break_glass", "kinds_of", "told_of_event", "told_of_hold"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from flaggate.errors import FlaggateError, UnknownFlagError, UnreadableError
 from flaggate.flags.canonical import flag_to_json, segment_to_json
@@ -14,7 +14,20 @@ from flaggate.flags.model import Flag, Segment
 from flaggate.rollout.state import Rollout, rollout_from_json, rollout_to_json
 from flaggate.stores.base import Row, Store, Write
 
-__all__ = ["Record", "flag_row", "read_flag", "record_of", "rollout_of", "segment_of", "segment_write"]
+__all__ = [
+    "Record",
+    "Source",
+    "flag_row",
+    "read_flag",
+    "record_of",
+    "rollout_of",
+    "segment_of",
+    "segment_write",
+    "segments_in",
+]
+
+
+Source: TypeAlias = Literal["file", "console"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +37,18 @@ class Record:
     flag: Flag
     rollout: Rollout
     version: int
+    source: Source = "file"
+    """Where it is declared: nobody else changes its plan."""
 
     def write(self, flag: Flag, rollout: Rollout) -> Write:
         """The write that puts these in its place."""
-        return Write("flag", flag.name, self.version, document_of(flag, rollout))
+        return Write("flag", flag.name, self.version, document_of(flag, rollout, self.source))
 
 
-def document_of(flag: Flag, rollout: Rollout) -> dict[str, Any]:
+def document_of(flag: Flag, rollout: Rollout, source: Source = "file") -> dict[str, Any]:
     """The document of a flag's row."""
-    return {"flag": flag_to_json(flag), "rollout": rollout_to_json(rollout)}
+    written = {"flag": flag_to_json(flag), "rollout": rollout_to_json(rollout)}
+    return written if source == "file" else written | {"source": source}
 
 
 def record_of(row: Row) -> Record:
@@ -40,7 +56,8 @@ def record_of(row: Row) -> Record:
     document = row.document or {}
     with _readable(row):
         rollout = rollout_from_json(document["rollout"])
-        return Record(flag_from_json(row.name, document["flag"]), rollout, row.version)
+        source: Source = "console" if document.get("source") == "console" else "file"
+        return Record(flag_from_json(row.name, document["flag"]), rollout, row.version, source)
 
 
 def segment_of(row: Row) -> Segment:
@@ -80,3 +97,11 @@ def flag_row(store: Store, name: str) -> Row:
 def read_flag(store: Store, name: str) -> Record:
     """One flag. Raises UnknownFlagError, UnreadableError."""
     return record_of(flag_row(store, name))
+
+
+def segments_in(rows: Iterable[Row]) -> Iterator[tuple[str, Segment]]:
+    """The segments that can be read, by name."""
+    for row in rows:
+        if row.kind == "segment" and row.document is not None:
+            with suppress(UnreadableError):  # whoever asks for it is told that it is missing
+                yield row.name, segment_of(row)
