@@ -17,7 +17,7 @@ from tests.runtime.scenes import FLAGS, FRIENDS, bring, run, turn
 
 SOURCE = Path(flaggate.__file__).parent
 MODULES = sorted(SOURCE.rglob("*.py"))
-ROOMS = ("errors", "flags", "rollout", "decide", "stores", "runtime", "web", "contrib", "console", "cli", "testing")
+ROOMS = ("errors", "flags", "rollout", "decide", "stores", "runtime", "web", "console", "contrib", "cli", "testing")
 """In the order of the arrows: a room imports those to its left, and itself."""
 
 

@@ -13,6 +13,7 @@ import click
 
 from flaggate import __version__
 from flaggate.cli import declare, moves
+from flaggate.cli.console import console
 from flaggate.cli.demo.command import demo
 from flaggate.cli.explain import explain
 from flaggate.cli.history import history
@@ -96,7 +97,7 @@ def cli() -> None:
 
 for _command in (declare.check, declare.schema, declare.apply, plan, status, explain, history):
     cli.add_command(_command)
-for _command in (*moves.moves, moves.owner, tick, run_command, judge, demo):
+for _command in (*moves.moves, moves.owner, tick, run_command, console, judge, demo):
     cli.add_command(_command)
 
 
