@@ -59,7 +59,7 @@ def test_a_demo_whose_processes_do_not_run_says_so(
     assert terminal.err == ""
 
 
-@pytest.mark.parametrize("part", ["flask", "geoip2", "mmdb_writer", "waitress"])
+@pytest.mark.parametrize("part", ["flask", "geoip2", "mmdb_writer", "starlette", "uvicorn", "waitress"])
 def test_a_demo_that_misses_a_part_says_what_to_install(
     terminal: Terminal, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

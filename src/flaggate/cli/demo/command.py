@@ -22,6 +22,7 @@ from typing import Final
 import click
 
 from flaggate.cli.demo.looker import looking
+from flaggate.cli.demo.pages import ConsoleServer, show
 from flaggate.cli.demo.people import STAGES, Person, make_people, one_of_each_kind
 from flaggate.cli.demo.server import AppServer
 from flaggate.cli.demo.telling import SOAK_HOURS, Teller, print_end, print_stay, stay_to_json, walk_to_json
@@ -40,11 +41,11 @@ __all__ = ["demo"]
 
 _PROCESSES: Final = 2
 _KILLED_AT: Final = "tenth"
-_EXTRA: Final = ("apprise", "flask", "geoip2", "mmdb_writer", "waitress")
+_EXTRA: Final = ("apprise", "flask", "geoip2", "jinja2", "mmdb_writer", "starlette", "uvicorn", "waitress")
 
 
 @click.command(
-    help="500 made-up people go through a whole rollout, served by two processes of a real Flask app. Takes about 20 "
+    help="500 made-up people go through a whole rollout, served by two processes of a real Flask app. Takes about 25 "
     "seconds."
 )
 @click.option("--people", type=click.IntRange(min=100), default=500, show_default=True, help="How many.")
@@ -75,20 +76,36 @@ def _seconds(people: int, pace: float, is_staying: bool) -> int:
 
 
 def _run(crowd: list[Person], definitions: Definitions, teller: Teller, is_staying: bool, is_json: bool) -> Walk:
-    with _begun(crowd, definitions) as walk:
+    with _begun(crowd, definitions, is_shown=is_staying or not is_json) as (walk, page):
+        is_shown = page is not None and not is_json and _shown(page)
         _go(walk, teller, is_staying)
         walk.count()
         if is_json:
-            print_json(walk_to_json(walk) | (stay_to_json(walk) if is_staying else {}))
+            print_json(walk_to_json(walk) | (stay_to_json(walk, page) if is_staying else {}))
         else:
             print_end(walk)
         if is_staying:
+            if not is_json:
+                print_stay(walk)
             _stay(walk, is_quiet=is_json)
+        elif is_shown:
+            line()
+            line("Its page stays up until Ctrl-C.")
+            _stay(walk, is_quiet=False)
     return walk
 
 
+def _shown(page: ConsoleServer) -> bool:
+    line("The owner's page, which signs you in once:")
+    line(f"  {page.url}")
+    line()
+    return show(page.url)
+
+
 @contextmanager
-def _begun(crowd: list[Person], definitions: Definitions) -> Iterator[Walk]:
+def _begun(
+    crowd: list[Person], definitions: Definitions, *, is_shown: bool
+) -> Iterator[tuple[Walk, ConsoleServer | None]]:
     """A folder, a store with the plan, and processes; all of it ends with the demo."""
     from flaggate.cli.demo.city_file import write_city_file  # mmdb_writer: an extra
 
@@ -113,11 +130,14 @@ def _begun(crowd: list[Person], definitions: Definitions) -> Iterator[Walk]:
         # Before the servers, and so ended after them: a thread that asks one is let go when that ends.
         threads = stack.enter_context(ThreadPoolExecutor(_PROCESSES))
         servers = [stack.enter_context(closing(AppServer(settings))) for _ in range(_PROCESSES)]
+        page = stack.enter_context(closing(ConsoleServer(store.url))) if is_shown else None
         for server in servers:
             server.begin()
+        if page is not None:
+            page.begin()
         walk = Walk(crowd, control, servers, threads, webhook.heard, folder / BROKEN)
         walk.sign_in()
-        yield walk
+        yield walk, page
 
 
 def _as_listed(crowd: list[Person]) -> list[Person]:
@@ -184,8 +204,6 @@ def _fail_and_mend(walk: Walk, teller: Teller, stage: int) -> None:
 
 def _stay(walk: Walk, *, is_quiet: bool) -> None:
     """Leave it up until Ctrl-C."""
-    if not is_quiet:
-        print_stay(walk)
     try:
         while all(server.is_running() for server in walk.servers):
             sleep(0.2)

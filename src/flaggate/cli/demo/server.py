@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPResponse
 from pathlib import Path
@@ -13,6 +10,7 @@ from time import monotonic, sleep
 from typing import Final, NamedTuple
 from urllib.parse import urlencode
 
+from flaggate.cli.demo.process import Process
 from flaggate.errors import FlaggateError
 
 __all__ = ["AppServer", "Browser", "Page"]
@@ -36,41 +34,26 @@ def _app_folder() -> Path:
     raise FlaggateError(f"the demo does not find its app; looked in {' and '.join(map(str, folders))}")
 
 
-class AppServer:
-    """A process of the app. `begin` waits until it serves.
+class AppServer(Process):
+    """A process of the app.
 
     Args:
-        settings: Of the app: what follows FLASK_ in its environment. Nothing of that kind is inherited.
+        settings: Of the app: what follows FLASK_ in its environment.
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith(("FLASK_", "FLAGGATE_"))}
-        self._process = subprocess.Popen(  # noqa: S603  # a module of ours, by this very Python
-            [sys.executable, "-m", "flaggate.cli.demo.waitress_process", str(_app_folder())],
-            env=ours | {f"FLASK_{name}": value for name, value in settings.items()},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # out of reach of the terminal's Ctrl-C, from the first moment on: the demo ends it
-        )
-        self.port = 0
+        named = {f"FLASK_{name}": value for name, value in settings.items()}
+        super().__init__("flaggate.cli.demo.waitress_process", str(_app_folder()), settings=named)
 
-    def begin(self) -> None:
-        """Wait until it takes requests."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise FlaggateError(f"a process of the demo ended with exit code {self._process.wait()}")
-        self.port = int(line)
+    @property
+    def port(self) -> int:
+        """Of loopback."""
+        return int(self.said)
 
     @property
     def url(self) -> str:
         """Where it is, for people."""
         return f"http://{_HOST}:{self.port}"
-
-    def is_running(self) -> bool:
-        """Whether it is there still."""
-        return self._process.poll() is None
 
     def await_revision(self, revision: int) -> None:
         """Wait until it serves that revision of the store."""
@@ -80,11 +63,6 @@ class AppServer:
                 if monotonic() > deadline:
                     raise FlaggateError(f"a process of the demo serves no revision {revision}")
                 sleep(0.005)
-
-    def close(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
 
 
 class Page(NamedTuple):

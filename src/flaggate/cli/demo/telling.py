@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.progress import BarColumn, Progress, TextColumn
 
+from flaggate.cli.demo.pages import ConsoleServer
 from flaggate.cli.demo.people import one_of_each_kind
 from flaggate.cli.demo.walk import FLAG, OWNER, Requests, Row, Walk, Where
 from flaggate.cli.render import console, line, print_table
@@ -188,6 +189,7 @@ def print_stay(walk: Walk) -> None:
         line(f"  {program} {words}")
 
 
-def stay_to_json(walk: Walk) -> dict[str, Any]:
+def stay_to_json(walk: Walk, page: ConsoleServer | None) -> dict[str, Any]:
     """Where it is."""
-    return {"urls": [server.url for server in walk.servers], "store": walk.control.store.url}
+    shown = None if page is None else page.url
+    return {"urls": [server.url for server in walk.servers], "console": shown, "store": walk.control.store.url}

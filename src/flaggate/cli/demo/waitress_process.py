@@ -9,12 +9,12 @@ import os
 import sys
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from flask import session
 from waitress.server import create_server  # type: ignore[import-untyped]  # it has no types
 
+from flaggate.cli.demo.process import end_with_the_demo
 from flaggate.cli.demo.walk import BROKEN
 
 __all__: list[str] = []
@@ -28,7 +28,7 @@ def _serve(folder: str) -> None:
     # X-Forwarded-For is for flaggate to judge: waitress would remove it.
     server = create_server(app, host="127.0.0.1", port=0, threads=8, clear_untrusted_proxy_headers=False)
     print(server.effective_port, flush=True)
-    Thread(target=_end_with_the_demo, daemon=True).start()
+    end_with_the_demo()
     server.run()
 
 
@@ -51,11 +51,6 @@ def _break(app: Any) -> None:
 
 def _bytes(page: Any) -> bytes:
     return page.encode() if isinstance(page, str) else bytes(page.get_data())
-
-
-def _end_with_the_demo() -> None:
-    sys.stdin.read()
-    os._exit(0)
 
 
 if __name__ == "__main__":
