@@ -24,6 +24,7 @@ bench: $(VENV)/test
 	$(BIN) benchmarks/frameworks.py
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
+	$(BIN) benchmarks/console.py
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)

@@ -18,8 +18,8 @@ from tests.runtime.scenes import until
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FILES = {"django.md", "flask.md", "starlette.md", "testing.md"}
-"""Pages whose blocks of Python are one file, with a test of its own."""
+FILES = {"console.md", "django.md", "flask.md", "starlette.md", "testing.md"}
+"""Pages whose blocks of Python make files, with a test of its own."""
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -300,6 +300,65 @@ def test_the_django_page_from_top_to_bottom(tmp_path: Path) -> None:
     assert shell("DJANGO_SETTINGS_MODULE=shop.settings python served.py", tmp_path) == DJANGO_ANSWERED
     assert "Ran 2 tests" in shell("python manage.py test 2>&1", tmp_path)
     shell("DJANGO_SETTINGS_MODULE=shop.settings python -c 'import shop.asgi'", tmp_path)
+
+
+@contextmanager
+def console_run(command: str, folder: Path, **environment: str) -> Iterator[str]:
+    """`flaggate console` in the folder, on a free port. Gives what it prints."""
+    words = [sys.executable, "-m", *command.split(), "--port", "0"]
+    env = os.environ | {"FLAGGATE_STORE": "sqlite:///flags.db"} | environment
+    with subprocess.Popen(words, cwd=folder, env=env, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+MOUNTED = """
+from starlette.testclient import TestClient
+from asgi import app as asgi_app
+from flask_app import app as flask_app
+
+client = TestClient(asgi_app)
+ada = {"x-made-up-user": "ada"}
+print(client.get("/ops/flags").status_code, "new-invoicing" in client.get("/ops/flags", headers=ada).text)
+client = flask_app.test_client()
+print(client.get("/ops/flags/").status_code, end=" ")
+with client.session_transaction() as session:
+    session["user"] = "ada"
+print("new-invoicing" in client.get("/ops/flags/").text)
+"""
+
+
+def test_the_console_page_from_top_to_bottom(tmp_path: Path) -> None:
+    """Its commands, each with what the page says of it, and its two apps."""
+    page = ROOT / "docs" / "console.md"
+    (alone, shown), (proxied,), (alert,) = (block.splitlines()[-2:] for block in blocks(page, "console"))
+    plan = (ROOT / "src" / "flaggate" / "cli" / "demo" / "plan.toml").read_text()
+    (tmp_path / "flags.toml").write_text(plan)
+    for command in ("apply flags.toml", "start new-invoicing --as release-owner@example.com"):
+        shell(f"flaggate {command}", tmp_path)
+
+    token = "a token that only the alert knows"
+    with console_run(alone[2:], tmp_path, FLAGGATE_HOOK_TOKEN=token) as said:
+        url, path = re.fullmatch(r"(http://127.0.0.1:\d+)(/.*)", said).groups()  # type: ignore[union-attr]  # None fails
+        assert re.sub(r"\d+/|(?<==).*", "", said) == re.sub(r"\d+/|(?<==).*", "", shown)
+        assert "new-invoicing" in followed(url, path)
+        assert "used already" in followed(url, path), "once"
+        answer = shell(
+            f"export FLAGGATE_HOOK_TOKEN='{token}'; {alert[2:].replace('http://127.0.0.1:8766', url)}", tmp_path
+        )
+        assert answer == '{"flag":"new-invoicing","status":"rolled_back","changed":true}'
+    here = proxied[2:].replace("0.0.0.0", "127.0.0.1").replace("10.0.0.5", "127.0.0.1")
+    with console_run(here, tmp_path) as said, Browser(said) as browser:
+        assert browser.get("/").status == 401
+        assert "too slow" in browser.get("/flags/new-invoicing", **{"X-Forwarded-User": "ada"}).body
+
+    for name, block in zip(("asgi", "flask_app"), blocks(page, "python"), strict=True):
+        (tmp_path / f"{name}.py").write_text(block)
+    (tmp_path / "mounted.py").write_text(MOUNTED)
+    assert shell("python mounted.py", tmp_path) == "401 True\n401 True\n"
 
 
 FIRST = 'from django.test import Client; print(Client(headers={"host": "localhost"}).get("/invoices/7/").status_code)'
