@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from flaggate import Context, Gate
-from flaggate.errors import StoreError
+from flaggate.errors import BusyError, StoreError
 from flaggate.rollout.state import Verb
 from flaggate.runtime import duties as duties_module
 from flaggate.runtime.snapshot import Snapshot
@@ -133,6 +133,31 @@ def test_health_says_that_counts_wait(
     unreliable.error = None
     gate.flush()
     assert gate.health().problem is None
+
+
+def test_a_busy_machine_is_not_news_until_the_counts_have_waited_for_long(
+    gate: Gate, unreliable: UnreliableStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("flaggate.runtime.duties.monotonic", lambda: now)
+    ask(gate)
+    unreliable.error = BusyError(unreliable.url, "database is locked")
+    for now in (1000.0, 1002.0, 1009.9):
+        gate.flush()
+        assert (gate.health().problem, caplog.messages) == (None, [])
+    now = 1010.0
+    gate.flush()
+    words = "counts wait to be written: memory://: database is locked"
+    assert (gate.health().problem, caplog.messages) == (words, [words])
+    unreliable.error, now = None, 1012.0
+    gate.flush()
+    assert gate.health().problem is None
+    ask(gate)
+    unreliable.error = BusyError(unreliable.url, "database is locked")
+    gate.flush()
+    assert gate.health().problem is None, "another wait begins"
+    unreliable.error = None
+    assert seen(gate) == {ON: (2, 0)}
 
 
 def test_a_driver_that_raises_its_own_is_no_different(gate: Gate, unreliable: UnreliableStore) -> None:

@@ -36,6 +36,9 @@ PRESENCE_SECONDS: Final = 15.0
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
 
+BUSY_SECONDS: Final = 10.0
+"""How long other writers may keep the counts waiting before it is said: on a busy machine a round or two pass by."""
+
 
 class Duties:
     """None of them raises anything: what went wrong is in `problem`, and the next round comes.
@@ -70,6 +73,7 @@ class Duties:
 
     def _begin(self) -> None:
         self._unflushed: str | None = None
+        self._busy_since: float | None = None
         self._unticked: str | None = None
         self._unsaid: str | None = None
         self._says_in_vain = 0
@@ -107,8 +111,12 @@ class Duties:
         try:
             wait_seconds = LAST_FLUSH_SECONDS if is_last else 0.0
             self._meter.flush(self._store, wait_seconds=wait_seconds, is_there=is_there)
-            self._unflushed = None
+            self._unflushed = self._busy_since = None
         except Exception as error:  # supervised: the counts are kept, and the next round comes
+            if isinstance(error, BusyError) and not is_last:
+                self._busy_since = now if self._busy_since is None else self._busy_since
+                if now - self._busy_since < BUSY_SECONDS:
+                    return
             self._unflushed = f"counts wait to be written: {error}"
             self._trouble.say_once(self._unflushed)
 
