@@ -138,18 +138,18 @@ def test_health_says_that_counts_wait(
 def test_a_busy_machine_is_not_news_until_the_counts_have_waited_for_long(
     gate: Gate, unreliable: UnreliableStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1000.0
-    monkeypatch.setattr("flaggate.runtime.duties.monotonic", lambda: now)
+    clock = [1000.0]
+    monkeypatch.setattr("flaggate.runtime.duties.monotonic", lambda: clock[0])
     ask(gate)
     unreliable.error = BusyError(unreliable.url, "database is locked")
-    for now in (1000.0, 1002.0, 1009.9):
+    for clock[0] in (1000.0, 1002.0, 1009.9):
         gate.flush()
         assert (gate.health().problem, caplog.messages) == (None, [])
-    now = 1010.0
+    clock[0] = 1010.0
     gate.flush()
     words = "counts wait to be written: memory://: database is locked"
     assert (gate.health().problem, caplog.messages) == (words, [words])
-    unreliable.error, now = None, 1012.0
+    unreliable.error, clock[0] = None, 1012.0
     gate.flush()
     assert gate.health().problem is None
     ask(gate)
