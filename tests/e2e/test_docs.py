@@ -43,6 +43,7 @@ def shell(command: str, folder: Path) -> str:
 
 def timeless(text: str) -> str:
     """Without what is another one each time."""
+    text = re.sub(r"process(es)? in \d+\.\d s", r"process\1 in 0.1 s", text)
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \S+ *", "NOW ", re.sub("(?m)^when +", "when ", text))
 
 
