@@ -168,8 +168,9 @@ class UnreliableStore:
     def revision(self) -> int:
         return self._pass().revision()
 
-    def wait(self, seconds: float, is_over: threading.Event) -> None:
+    def wait(self, seconds: float, is_over: threading.Event) -> bool:
         is_over.wait(seconds)
+        return False
 
     def changes(self, since: int = 0) -> Changes:
         return self._pass().changes(since)

@@ -12,7 +12,7 @@ import pytest
 
 from flaggate.errors import LeaseError
 from flaggate.rollout.state import Event
-from flaggate.stores.base import Changes, Count, Kind, Lease, Report, Row, Store, UnitSum, Window, Write
+from flaggate.stores.base import Changes, Contents, Count, Kind, Lease, Report, Row, Store, UnitSum, Window, Write
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sums import units_of
 from flaggate.testing import StoreContract
@@ -28,6 +28,15 @@ class OneByOne(MemoryStore):
         for write in writes:
             super().commit([write], [], holder=holder)
         return super().commit([], events, holder=holder)
+
+
+class HalfFilled(MemoryStore):
+    """Takes the rows alone, and whatever was there before."""
+
+    def fill(self, contents: Contents) -> None:
+        self._revision = 0
+        self._counts = {}
+        super().fill(replace(contents, events=(), salt=""))
 
 
 class NoTombstones(MemoryStore):
@@ -308,6 +317,9 @@ CLOCK = CONTRACT.clock
 @pytest.mark.parametrize(
     ("store", "test"),
     [
+        (HalfFilled(clock=CLOCK), CONTRACT.test_what_it_is_filled_with_it_has),
+        (HalfFilled(clock=CLOCK), CONTRACT.test_it_goes_on_from_there),
+        (HalfFilled(clock=CLOCK), CONTRACT.test_one_that_is_not_empty_takes_nothing),
         (OneByOne(), CONTRACT.test_a_commit_is_all_or_nothing),
         (NoTombstones(), CONTRACT.test_a_removed_row_is_gone_but_known_to_changes),
         (LastWriteWins(), CONTRACT.test_a_write_that_expects_another_version_is_refused),

@@ -28,7 +28,7 @@ class Keeper:
     """
 
     def __init__(
-        self, gate: ReferenceType[Kept], wait: Callable[[float, threading.Event], None], poll_seconds: float
+        self, gate: ReferenceType[Kept], wait: Callable[[float, threading.Event], bool], poll_seconds: float
     ) -> None:
         self._gate = gate
         self._wait = wait

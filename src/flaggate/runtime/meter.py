@@ -229,7 +229,7 @@ class Meter:
             if self._report is not None:
                 self._hand_over(store, deadline)
             if self._sums or is_there:
-                self._report = self._next_report(store.identity)
+                self._report = self._next_report(_salt(store))
                 self._hand_over(store, deadline)
         finally:
             self._flush_lock.release()
@@ -268,6 +268,13 @@ class Meter:
             units = tuple(unit for each in self._units.values() for unit in each.taken(self._process, salt))
         counts = tuple(Count(*place, *total) for place, total in sums.items())
         return Report(self._process, self._sequence, counts, units)
+
+
+def _salt(store: Store) -> str:
+    """A unit that two processes hash with two salts is counted as two."""
+    if not store.salt:
+        store.revision()
+    return store.salt
 
 
 def _add(cell: _Cell, sums: _Sums) -> None:

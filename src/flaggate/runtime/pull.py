@@ -137,7 +137,13 @@ class Puller:
             # Another store stands in its place (restored, made anew), or all we have is a copy of it.
             snapshot = Snapshot(off=snapshot.off)
             self._is_whole = True
-        self.snapshot = snapshot.updated(self._store.changes(since=snapshot.revision))
+        identity, changes = self._store.identity, self._store.changes(since=snapshot.revision)
+        if self._store.identity != identity:  # put in its place between the two questions
+            changes = self._store.changes()
+            snapshot, self._is_whole = Snapshot(off=snapshot.off), True
+        elif snapshot.revision < changes.began:  # it lost what was read of it, and was written to since
+            snapshot, self._is_whole = Snapshot(off=snapshot.off), True
+        self.snapshot = snapshot.updated(changes)
         self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 
     def _known(self) -> Snapshot:

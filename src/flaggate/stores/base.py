@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = [
     "HOUR_SECONDS",
     "MOST_UNITS",
+    "NOT_EMPTY",
     "PRESENCE_SPANS",
     "PRESENT",
     "REQUESTS",
@@ -22,6 +23,7 @@ __all__ = [
     "WINDOW_SECONDS",
     "Arm",
     "Changes",
+    "Contents",
     "Count",
     "Kind",
     "Lease",
@@ -30,6 +32,7 @@ __all__ = [
     "Row",
     "Store",
     "UnitCount",
+    "UnitSet",
     "UnitSum",
     "Window",
     "Write",
@@ -72,6 +75,9 @@ class Changes:
 
     revision: int
     rows: tuple[Row, ...]
+    began: int = 0
+    """A server that was restored, or failed over, may have lost what processes had read from it: at this revision it was
+    first written to since. Who asked from before it gets all rows, and forgets what it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,12 +158,47 @@ class UnitSum:
     """The sum over units of the square of each one's bad requests."""
 
 
+@dataclass(frozen=True, slots=True)
+class UnitSet:
+    """A set of units, whole: for another store."""
+
+    flag: str
+    attempt: int
+    stage: int
+    arm: Arm
+    metric: str
+    span: int
+    began: int
+    units: Mapping[str, int]
+    """How many requests of each were bad, by its hash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """All that a store keeps, but for the lease, and what processes said of themselves."""
+
+    salt: str
+    revision: int
+    rows: tuple[Row, ...]
+    """By kind and name; removed ones too, for their versions go on."""
+    events: tuple[Event, ...]
+    """With their ids, the oldest first."""
+    counts: tuple[Count, ...]
+    """By flag, attempt, stage and arm."""
+    windows: tuple[Window, ...]
+    """By when they began, and then as the counts."""
+    units: tuple[UnitSet, ...]
+    """By flag, attempt, stage, metric, span, when they began, and arm."""
+    progress: Mapping[str, Mapping[str, Any]]
+
+
 WINDOW_SECONDS: Final = 600
 HOUR_SECONDS: Final = 3600
 WINDOWS_KEPT_SECONDS: Final = 8 * 86_400
 """For so long a store tells windows of counts apart."""
 UNITS_KEPT_SECONDS: Final = 2 * HOUR_SECONDS
 """For so long it keeps the units of hours and windows; of the whole stage until another one is reported."""
+NOT_EMPTY: Final = "it is not empty: only an empty store takes another one's contents"
 MOST_UNITS: Final = 20_000
 """Of one metric in one span: a set that is full takes no more."""
 
@@ -231,6 +272,9 @@ class Store(Protocol):
     identity: str
     """Which store this is: another one that was put in its place (restored, made anew) has another. Known
     once the store was asked for anything."""
+    salt: str
+    """Of the hashes of units. Drawn when the store was made, known once it was asked for anything; moves along to another
+    store, so that no unit is counted twice there."""
     directory: str | None
     """Where this machine keeps the copy of the last snapshot and looks for the `off` file, unless the
     gate is told otherwise; None = nowhere."""
@@ -238,12 +282,17 @@ class Store(Protocol):
     def revision(self) -> int:
         """A number that grows with each commit; 0 = nothing was ever written. As cheap as can be."""
 
-    def wait(self, seconds: float, is_over: threading.Event) -> None:
+    def wait(self, seconds: float, is_over: threading.Event) -> bool:
         """Return after so many seconds; earlier if something may have been written meanwhile, or once `is_over` is set,
-        a moment later at most. For one thread at a time."""
+        a moment later at most. For one thread at a time.
+
+        Returns:
+            Whether the store told that something was written.
+        """
 
     def changes(self, since: int = 0) -> Changes:
-        """The rows written after that revision, in one consistent view."""
+        """The rows written after that revision, in one consistent view; all of them if the store's present run began later
+        than that. Sets `identity` as well."""
 
     def get(self, kind: Kind, name: str) -> Row | None:
         """One row; None if it is not there or was removed."""
@@ -332,6 +381,16 @@ class Store(Protocol):
 
         Raises:
             BusyError: as `say`.
+        """
+
+    def contents(self) -> Contents:
+        """All that it keeps, in one consistent view."""
+
+    def fill(self, contents: Contents) -> None:
+        """Take all of it, or nothing: rows with their versions, events with their ids; revisions go on from there.
+
+        Raises:
+            StoreError: this store is not empty: something was written or counted.
         """
 
     def before_fork(self) -> None:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import uuid4
 
-from flaggate.errors import ConflictError, LeaseError
+from flaggate.errors import ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.stores import sums
 from flaggate.stores.base import (
+    NOT_EMPTY,
     WINDOW_SECONDS,
     Changes,
+    Contents,
     Count,
     Kind,
     Lease,
     Presence,
     Report,
     Row,
+    UnitSet,
     UnitSum,
     Window,
     Write,
@@ -54,7 +57,7 @@ class MemoryStore:
 
     def __init__(self, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self.identity = uuid4().hex
+        self.identity = self.salt = uuid4().hex
         self._lock = threading.RLock()
         self._revision = 0
         self._rows: dict[tuple[Kind, str], _Kept] = {}
@@ -72,8 +75,9 @@ class MemoryStore:
     def revision(self) -> int:
         return self._revision
 
-    def wait(self, seconds: float, is_over: threading.Event) -> None:
+    def wait(self, seconds: float, is_over: threading.Event) -> bool:
         is_over.wait(seconds)
+        return False
 
     def changes(self, since: int = 0) -> Changes:
         with self._lock:
@@ -89,7 +93,8 @@ class MemoryStore:
             if holder is not None:
                 self._check_lease(holder)
             rows = {(write.kind, write.name): self._next(write) for write in writes}
-            stored = [_own_event(event, len(self._events) + count) for count, event in enumerate(events, start=1)]
+            last = self._events[-1].id if self._events else 0
+            stored = [_own_event(event, last + count) for count, event in enumerate(events, start=1)]
             self._revision += 1
             self._rows |= rows
             gone = {
@@ -217,6 +222,36 @@ class MemoryStore:
         with self._lock:
             self._presences.pop(process, None)
 
+    def contents(self) -> Contents:
+        with self._lock:
+            return Contents(
+                self.salt,
+                self._revision,
+                tuple(_row(*key, kept) for key, kept in sorted(self._rows.items())),
+                tuple(self.history(limit=len(self._events))),
+                tuple(self.counts()),
+                tuple(Window(began, _own_count(count)) for (began, _), count in sorted(self._windows.items())),
+                tuple(_unit_sets(self._units)),
+                self.progress(),
+            )
+
+    def fill(self, contents: Contents) -> None:
+        with self._lock:
+            if self._revision or self._counts:
+                raise StoreError(self.url, NOT_EMPTY)
+            self.salt, self._revision = contents.salt, contents.revision
+            for row in contents.rows:
+                document = None if row.document is None else json.dumps(row.document)
+                self._rows[row.kind, row.name] = _Kept(row.version, contents.revision, document)
+            self._events = [_own_event(event, event.id) for event in contents.events]
+            self._counts = sums.merged(map(_own_count, contents.counts))
+            windows = ((window.began, _own_count(window.count)) for window in contents.windows)
+            self._windows = {(began, sums.count_place(count)): count for began, count in windows}
+            for each in contents.units:
+                units = self._units.setdefault(sums.group_of(each), {})
+                units |= {(each.arm, unit): bad for unit, bad in each.units.items()}
+            self._progress = {name: json.dumps(document) for name, document in contents.progress.items()}
+
     def before_fork(self) -> None:
         self._lock.acquire()
 
@@ -228,6 +263,12 @@ class MemoryStore:
 
     def close(self) -> None:
         """Nothing is open."""
+
+
+def _unit_sets(kept: Mapping[sums.Group, Mapping[sums.Member, int]]) -> Iterator[UnitSet]:
+    for group, members in sorted(kept.items()):
+        for arm in sorted({arm for arm, _ in members}):
+            yield sums.set_of(arm, group, {unit: bad for (its, unit), bad in members.items() if its == arm})
 
 
 def _row(kind: Kind, name: str, kept: _Kept) -> Row:

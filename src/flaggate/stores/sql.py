@@ -26,10 +26,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.stores import sql_counts, tables
+from flaggate.stores import sql_contents, sql_counts, tables
 from flaggate.stores.base import (
+    NOT_EMPTY,
     PRESENCE_SPANS,
     Changes,
+    Contents,
     Count,
     Kind,
     Lease,
@@ -92,7 +94,7 @@ class SqlStore:
         """The one connection that the engine uses too."""
         self._file: tuple[int, int] | None = None
         """Device and inode of what is open."""
-        self.identity = ""
+        self.identity = self.salt = ""
         self._is_held = False
 
     def revision(self) -> int:
@@ -103,8 +105,9 @@ class SqlStore:
             (revision,) = self._connection.execute("SELECT revision FROM flaggate_meta").fetchone()
             return int(revision)
 
-    def wait(self, seconds: float, is_over: threading.Event) -> None:
+    def wait(self, seconds: float, is_over: threading.Event) -> bool:
         is_over.wait(seconds)
+        return False
 
     def changes(self, since: int = 0) -> Changes:
         with self._transaction() as connection:
@@ -254,6 +257,17 @@ class SqlStore:
         with self._beside() as connection:
             connection.execute(sa.delete(tables.presences).where(tables.presences.c.process == process))
 
+    def contents(self) -> Contents:
+        with self._transaction() as connection:
+            return sql_contents.contents(connection)
+
+    def fill(self, contents: Contents) -> None:
+        with self._transaction("BEGIN IMMEDIATE") as connection:
+            if not sql_contents.is_empty(connection):
+                raise StoreError(self.url, NOT_EMPTY)
+            sql_contents.fill(connection, contents)
+        self.close()  # what it is called changes with it
+
     def before_fork(self) -> None:
         # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
         self._is_held = self._lock.acquire(timeout=1.0)
@@ -337,9 +351,9 @@ class SqlStore:
                     made = {"id": 1, "identity": uuid4().hex, "schema_version": tables.SCHEMA_VERSION, "revision": 0}
                     connection.execute(sa.insert(tables.meta).values(made))
         with _begun(engine, "BEGIN") as connection:
-            found, identity = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
+            found, self.salt = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
         # With the file's own number: a copy of this database that goes on elsewhere is another store.
-        self.identity = f"{identity}-{self._path.stat().st_ino}"
+        self.identity = f"{self.salt}-{self._path.stat().st_ino}"
         if found not in tables.KNOWN_VERSIONS:
             known = f"this flaggate knows {tables.SCHEMA_VERSION}; use the newer flaggate"
             raise StoreError(self.url, f"its schema is version {found}, {known}")

@@ -19,6 +19,7 @@ from flaggate.stores.base import (
     Count,
     Report,
     UnitCount,
+    UnitSet,
     UnitSum,
     added,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "batches",
     "count_place",
     "forgets",
+    "group_of",
     "grown",
     "growth",
     "is_over",
@@ -39,6 +41,7 @@ __all__ = [
     "newest_stages",
     "oldest_window",
     "plus",
+    "set_of",
     "sets_over",
     "span_began",
     "units_of",
@@ -83,6 +86,16 @@ class Sum(NamedTuple):
     def of(self, arm: Arm, group: Group) -> UnitSum:
         """As it is handed out."""
         return UnitSum(arm, group.metric, group.span, group.began, *self)
+
+
+def group_of(units: UnitSet) -> Group:
+    """What it is counted together with."""
+    return Group(units.flag, units.attempt, units.stage, units.metric, units.span, units.began)
+
+
+def set_of(arm: Arm, group: Group, units: Mapping[str, int]) -> UnitSet:
+    """The units of one arm of a group."""
+    return UnitSet(group.flag, group.attempt, group.stage, arm, group.metric, group.span, group.began, units)
 
 
 def span_began(now: float, span: int) -> int:

@@ -80,7 +80,7 @@ class DjangoStore:
     def __init__(self, alias: str = DEFAULT_DB_ALIAS, *, clock: Callable[[], float] | None = None) -> None:
         self.url = f"django:{alias}"
         self.alias = alias
-        self.identity = ""
+        self.identity = self.salt = ""
         self._clock = clock
         self._connections = Connections(alias)
         self._counts = Counts(alias)
@@ -106,8 +106,9 @@ class DjangoStore:
         with self._reading() as uncommitted:
             return self._look(uncommitted)
 
-    def wait(self, seconds: float, is_over: threading.Event) -> None:
+    def wait(self, seconds: float, is_over: threading.Event) -> bool:
         is_over.wait(seconds)
+        return False
 
     def changes(self, since: int = 0) -> Changes:
         with self._reading() as uncommitted:
@@ -133,7 +134,8 @@ class DjangoStore:
     def _look(self, uncommitted: _Uncommitted | None) -> int:
         """The committed revision; and whose it is."""
         found = self._of(tables.Ledger).filter(pk=_ROWS).values_list("identity", "revision")
-        self.identity, revision = next(iter(found), ("", 0))
+        self.salt, revision = next(iter(found), ("", 0))
+        self.identity = self.salt
         return revision if uncommitted is None else uncommitted.before
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
@@ -144,7 +146,8 @@ class DjangoStore:
             if not within:
                 self._make(_ROWS, _COUNTS, _LEASE)
             with self._transaction(connection):
-                self.identity, revision = self._claim(_ROWS)
+                self.salt, revision = self._claim(_ROWS)
+                self.identity = self.salt
                 if holder is not None:
                     self._claim(_LEASE)
                     self._check_lease(holder)

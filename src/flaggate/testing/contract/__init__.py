@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flaggate.testing.contract.counts import CountContract
 from flaggate.testing.contract.leases import LeaseContract
+from flaggate.testing.contract.moving import MoveContract
 from flaggate.testing.contract.presences import PresenceContract
 from flaggate.testing.contract.processes import ProcessContract
 from flaggate.testing.contract.progress import ProgressContract
@@ -22,6 +23,7 @@ class StoreContract(
     LeaseContract,
     ProgressContract,
     PresenceContract,
+    MoveContract,
     ProcessContract,
 ):
     """What every store keeps. Subclass it, with a fixture `store` that gives a new and empty one, which takes the time
