@@ -176,7 +176,7 @@ class Gate:
         """Whether the flag is on for the context; without one, for the visit of this task or thread."""
         if context is None:
             visit = self.current.get()
-            return self.decide(name, NOBODY).is_on if visit is None else visit.decide(name).is_on
+            return self.decide(name, NOBODY).is_on if visit is None else visit.is_on(name)
         try:
             return self._is_on[name](context)
         except Exception:  # a flag that is not there, a rule that failed, or the first question

@@ -188,7 +188,8 @@ class AsgiVisit(RequestVisit):
 
     def path(self) -> str:
         path: str = self.asker["path"]
-        return path.removeprefix(self.asker.get("root_path", "").rstrip("/"))
+        root = self.asker.get("root_path")
+        return path.removeprefix(root.rstrip("/")) if root else path
 
     def _read(self) -> Request:
         return AsgiRequest(self.site, self.asker)
