@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,7 @@ def test_so_does_one_with_a_thread_and_one_on_the_store_that_is_filled(
             gate.begun()
         store.fill(given)
         for gate in gates:
-            until(lambda gate=gate: gate.is_on("friendly", ADA), "it serves what was carried")
+            until(partial(gate.is_on, "friendly", ADA), "it serves what was carried")
             assert gate.store.salt == given.salt
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,9 +16,11 @@ from flaggate.contrib.django import models as tables
 from flaggate.contrib.django import store_contents
 from flaggate.contrib.django.store import DjangoStore
 from flaggate.errors import BusyError, StoreError
+from flaggate.runtime.carry import carry
 from flaggate.runtime.gate import Gate
 from flaggate.stores.base import Contents, Count, Report, UnitCount, Write
 from flaggate.stores.memory import MemoryStore
+from flaggate.stores.sql import SqlStore
 from tests.contrib.django_store.acting import elsewhere, put, rows
 
 
@@ -130,3 +133,15 @@ def test_what_is_written_meanwhile_is_not_in_it(store: DjangoStore, monkeypatch:
 
     monkeypatch.setattr(store, "_look", look_and_wait)
     assert store.contents() == before
+
+
+def test_it_moves_to_a_file_and_from_one(store: DjangoStore, given: Contents, tmp_path: Path) -> None:
+    old, new = (SqlStore(f"sqlite:///{tmp_path}/{name}.db") for name in ("old", "new"))
+    with closing(old), closing(new):
+        old.fill(given)
+        carry(old, store)
+        carry(store, new)
+        assert new.contents() == store.contents() == given
+        put(store, "c")
+        *came, new_one = (event.id for event in store.history())
+        assert (came, new_one > 2) == ([1, 2], True)
