@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import stat
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from flaggate import Context, Gate
-from flaggate.errors import StoreError
+from flaggate.errors import FlaggateError, StoreError
 from flaggate.rollout.state import Verb
 from flaggate.runtime.disk import DiskCopy
 from flaggate.stores.base import Changes
@@ -34,7 +34,7 @@ def kept(store: SqlStore, open_gate: OpenGate) -> Path:
     open_gate(store).refresh()
     store.close()
     assert store.directory is not None
-    return Path(store.directory) / "snapshot.json"
+    return Path(store.directory) / "snapshot.db"
 
 
 def restarted(store: SqlStore, open_gate: OpenGate, *, create: bool = True) -> Gate:
@@ -148,7 +148,7 @@ def test_when_the_store_is_back_it_is_what_counts(store: SqlStore, open_gate: Op
     unreliable.error = None
     gate.refresh()
     assert not gate.is_on("banner", ADA)
-    assert json.loads(kept.read_text().splitlines()[0])["revision"] == 5
+    assert DiskCopy(kept.parent).head() == (store.identity, 5)
 
 
 def test_the_copy_follows_the_store(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
@@ -169,23 +169,31 @@ def test_the_copy_is_as_open_as_the_umask_says(kept: Path) -> None:
     assert [file.name for file in kept.parent.iterdir()] == [kept.name]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "",
-        '{"format": 1, "store": "s", "revision": 4}\n[["flag", "ban',
-        '{"format": 1, "store": "s", "revision": 4}',
-        "[]",
-        '{"format": 2, "store": "s", "revision": 4}\n[]',
-        '{"format": 1, "store": "s", "revision": 4}\n[["flag", "banner"]]',
-        '{"format": 1, "store": "s", "revision": 4}\n[[["flag"], "banner", 1, {}]]',
-        "\udcff",
-    ],
-)
+def spoil(path: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(b"this is no database" * 1000),
+    "truncated": lambda path: path.write_bytes(path.read_bytes()[:-4096]),
+    "overwritten": lambda path: path.write_bytes(path.read_bytes()[:4096] + b"\xff" * (path.stat().st_size - 4096)),
+    "of something else": lambda path: spoil(path, "DROP TABLE head"),
+    "another head": lambda path: spoil(path, "ALTER TABLE head DROP COLUMN store"),
+    "no head": lambda path: spoil(path, "DELETE FROM head"),
+    "two heads": lambda path: spoil(path, "INSERT INTO head SELECT * FROM head"),
+    "no revision": lambda path: spoil(path, "UPDATE head SET revision = 'four'"),
+    "of another format": lambda path: spoil(path, "UPDATE head SET format = 3"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
 def test_a_copy_that_cannot_be_read_is_said_and_ignored(
-    store: SqlStore, open_gate: OpenGate, kept: Path, content: str, caplog: pytest.LogCaptureFixture
+    store: SqlStore, open_gate: OpenGate, kept: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    kept.write_text(content, errors="surrogateescape")
+    SPOILT[what](kept)
     lose(store)
     gate = restarted(store, open_gate, create=False)
     assert not gate.is_on("banner", ADA)
@@ -194,14 +202,64 @@ def test_a_copy_that_cannot_be_read_is_said_and_ignored(
     assert len(about_the_copy) == 2, "the copy, and the flag of which nothing is known: each once"
 
 
+@pytest.mark.parametrize("what", SPOILT)
+def test_a_copy_that_cannot_be_read_is_made_anew(
+    store: SqlStore, open_gate: OpenGate, kept: Path, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    SPOILT[what](kept)
+    kept.with_name("snapshot.db-journal").write_bytes(b"of what was there" * 100)
+    gate = restarted(store, open_gate)
+    gate.refresh()
+    assert caplog.messages == []
+    assert [file.name for file in kept.parent.iterdir()] == [kept.name]
+    turn(store, Verb.OFF, "banner")
+    gate.refresh()
+    lose(store)
+    assert restarted(store, open_gate, create=False).decide("banner", ADA).reason == "off"
+
+
+@pytest.mark.parametrize("document", ["", "{", "[1"])
+def test_a_copy_with_a_row_that_is_no_json_is_said(
+    store: SqlStore, open_gate: OpenGate, kept: Path, document: str
+) -> None:
+    spoil(kept, f"UPDATE rows SET document = '{document}' WHERE name = 'banner'")
+    with pytest.raises(FlaggateError, match="this copy cannot be read"):
+        DiskCopy(kept.parent).load()
+
+
+def test_a_copy_that_is_damaged_inside_is_not_believed(kept: Path) -> None:
+    """An index and its table that say different things, as a disk makes them."""
+    spoil(kept, "CREATE TABLE more (x)", "CREATE INDEX of_more ON more (x)", "INSERT INTO more VALUES (1)",
+          "PRAGMA writable_schema = 1", "UPDATE sqlite_schema SET rootpage = 2 WHERE name = 'of_more'")  # fmt: skip
+    with pytest.raises(FlaggateError, match="this copy cannot be read"):
+        DiskCopy(kept.parent).load()
+
+
 def test_odd_rows_in_the_copy_turn_off_only_themselves(store: SqlStore, open_gate: OpenGate, kept: Path) -> None:
-    head, rows = kept.read_text().splitlines()
-    odd = [["flag", "odd", 1, "text"], ["segment", "odder", 1, "text"]]
-    kept.write_text(f"{head}\n{json.dumps(json.loads(rows) + odd)}")
+    for kind, name in (("flag", "odd"), ("segment", "odder")):
+        spoil(kept, f"INSERT INTO rows VALUES ('{kind}', '{name}', 1, '\"text\"')")
     lose(store)
     gate = restarted(store, open_gate, create=False)
     assert gate.is_on("banner", ADA)
     assert gate.decide("odd", ADA).reason == "fault"
+
+
+def test_a_copy_that_another_one_does_not_let_go_of_is_said(
+    store: SqlStore, open_gate: OpenGate, kept: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = open_gate(store)
+    gate.refresh()
+    with closing(sqlite3.connect(kept, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        turn(store, Verb.KILL, "banner")
+        gate.refresh()
+        assert caplog.messages == []
+        for _ in range(60):
+            gate.refresh()
+    assert caplog.messages == [f"no copy of the flags on this disk: {kept}: database is locked"]
+    for _ in range(60):
+        gate.refresh()
+    assert DiskCopy(kept.parent).head()[1] == 5
 
 
 def test_a_copy_of_something_newer_stays(store: SqlStore, kept: Path) -> None:
@@ -328,7 +386,7 @@ def test_the_copy_is_written_whole_or_not_at_all(
     gate = open_gate(store)
     gate.refresh()
     assert gate.is_on("banner", ADA)
-    assert [name.name for name in kept.parent.iterdir()] == ["snapshot.json"]
+    assert [name.name for name in kept.parent.iterdir()] == ["snapshot.db"]
     assert [message for message in caplog.messages if message.startswith("no copy of the flags on this disk: ")]
 
 
@@ -360,7 +418,7 @@ def test_a_gate_without_a_directory_keeps_no_copy(open_gate: OpenGate, tmp_path:
 def test_a_directory_of_ones_own(store: SqlStore, open_gate: OpenGate, tmp_path: Path) -> None:
     bring(store)
     open_gate(store, directory=tmp_path / "mine").refresh()
-    assert (tmp_path / "mine" / "snapshot.json").exists()
+    assert (tmp_path / "mine" / "snapshot.db").exists()
     assert not (tmp_path / "flags.db.flaggate").exists()
 
 

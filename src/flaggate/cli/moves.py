@@ -14,7 +14,7 @@ from flaggate.errors import MoveError, StoreError, UnknownFlagError
 from flaggate.rollout.state import Status, Verb, born
 from flaggate.rollout.words import standing, who_has_it
 from flaggate.runtime.control import Control, Outcome, utc_now
-from flaggate.runtime.disk import EVERYTHING
+from flaggate.runtime.off_switch import EVERYTHING
 from flaggate.runtime.reach import STOPS, Reach, await_reach, reach_to_json, reach_words
 from flaggate.runtime.sight import Sight, sight
 from flaggate.stores.base import Store

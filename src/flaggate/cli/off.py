@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flaggate.cli.render import line
-from flaggate.runtime.disk import EVERYTHING, OffSwitch
+from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.stores.base import Store
 
 __all__ = ["OffHere", "hint", "off_here"]

@@ -10,13 +10,15 @@ from time import monotonic
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.runtime.control import Control
 from flaggate.runtime.definitions import DefinitionsFile
-from flaggate.runtime.disk import EVERYTHING, DiskCopy, OffSwitch
+from flaggate.runtime.disk import DiskCopy
+from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
 from flaggate.stores.base import Changes, Store
 
 __all__ = ["Puller"]
 
 _ROUNDS_BETWEEN_TRIES = 50  # to write the copy, where the disk does not take it
+_ROUNDS_BUSY = 50  # until it is said that another process does not let go of it
 
 
 class Puller:
@@ -57,7 +59,7 @@ class Puller:
         """Store and revision of the copy on disk, as far as this process wrote it."""
         self._is_whole = False
         """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
-        self._rounds_to_wait = 0
+        self._rounds_to_wait = self._rounds_busy = 0
 
     @property
     def asked_seconds(self) -> float:
@@ -107,10 +109,13 @@ class Puller:
         try:
             self._copy.save(self._identity, self.snapshot.changes(), is_whole=self._is_whole)
         except OSError as error:
+            if isinstance(error, BlockingIOError) and self._rounds_busy < _ROUNDS_BUSY:
+                self._rounds_busy += 1  # another process is at it, and the next round looks again
+                return
             self._copy_problem = f"no copy of the flags on this disk: {error}"
             self._rounds_to_wait = _ROUNDS_BETWEEN_TRIES
         else:
-            self._kept, self._is_whole = what, False
+            self._kept, self._is_whole, self._rounds_busy = what, False, 0
         self._say_what_is_new()
 
     def forked(self) -> None:

@@ -13,7 +13,7 @@ from flaggate.flags.model import Flag, Segment, guards_judged_in, segments_asked
 from flaggate.rollout.edges import EDGES_MS
 from flaggate.rollout.state import Rollout, current_stage
 from flaggate.rollout.tick import is_looked_at
-from flaggate.runtime.disk import EVERYTHING
+from flaggate.runtime.off_switch import EVERYTHING
 from flaggate.runtime.units import Judged
 from flaggate.stores.base import Changes, Row
 from flaggate.stores.record import record_of, segment_of
