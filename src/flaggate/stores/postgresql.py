@@ -4,8 +4,9 @@ Commits take the row of `flaggate_meta` first, so that revisions are in the orde
 sees one state of all tables (REPEATABLE READ). Counts, the lease and presences have locks of their own, and wait shortly.
 
 A server that was restored from a backup, or whose place a standby took, may have lost commits that processes had read,
-and may count on past their revision. Each start of a server is a run: the first commit of another one leaves a thousand
-revisions out and keeps where it began, and who asks from before that gets everything anew.
+and may count on past their revision. So each start of a server is a run, the one that wrote last is part of what the store
+is called, and with another one every process reads everything anew. It leaves a thousand revisions out: whoever says that
+he serves an older one has not read it yet.
 
 Forks: a child lets go of its parent's connections without a word to the server, which would end the parent's.
 """
@@ -83,7 +84,7 @@ class PostgresStore(TableStore):
         self._engine: sa.Engine | None = None
         self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
         self._ear = Ear(self._listen)
-        self._database = 0
+        self._database = self._channel = ""
 
     # --- asking -----------------------------------------------------------------------------
 
@@ -92,18 +93,19 @@ class PostgresStore(TableStore):
             found = connection.execution_options(isolation_level="AUTOCOMMIT").execute(self._head()).first()
             if found is None:
                 raise StoreError(self.url, "its table flaggate_meta is empty")
-            self._call(found[0], *found[3:])
+            self._call(found[0], *found[2:])
             return int(found[1])
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
         return self._ear.wait(seconds, is_over)
 
     def _head(self) -> sa.Select[Any]:
-        return super()._head().add_columns(sa.literal_column("tableoid::bigint"))
+        return super()._head().add_columns(sa.literal_column("tableoid::bigint"), tables.meta.c.run)
 
-    def _call(self, salt: str, *number: int) -> None:
+    def _call(self, salt: str, *which: object) -> None:
         # With the table's own number: one that was dropped and made anew, from a dump, is another store.
-        self.salt, self.identity = salt, f"{salt}-{self._database}-{number[0]}"
+        self.salt, self.identity = salt, "/".join((salt, self._database, *map(str, which)))
+        self._channel = f"flaggate_{which[0]}"
 
     def _now(self, connection: sa.Connection) -> float:
         if self._clock is not None:
@@ -129,7 +131,7 @@ class PostgresStore(TableStore):
                 connection.execute(sa.select(tables.meta.c.id).with_for_update())
                 yield connection
                 number = connection.scalar(sa.text("SELECT txid_current()"))
-                connection.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": self._channel()})
+                connection.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": self._channel})
             except BaseException:
                 transaction.rollback()
                 raise
@@ -149,15 +151,10 @@ class PostgresStore(TableStore):
 
     def _next_revision(self, connection: sa.Connection) -> int:
         meta = tables.meta.c
-        run = "pg_postmaster_start_time()::text"
-        found = connection.execute(sa.select(meta.revision, meta.run, meta.began, sa.literal_column(run))).one()
-        revision, known, began, now = found
-        revision += 1
-        if known and known != now:
-            revision += _RUN_GAP
-        if known != now:
-            began = revision if known else began
-        connection.execute(sa.update(tables.meta).values(revision=revision, run=now, began=began))
+        now: sa.ColumnElement[str] = sa.literal_column("pg_postmaster_start_time()::text")
+        revision, known, run = connection.execute(sa.select(meta.revision, meta.run, now)).one()
+        revision += 1 if known in ("", run) else _RUN_GAP
+        connection.execute(sa.update(tables.meta).values(revision=revision, run=run))
         return int(revision)
 
     def _was_committed(self, number: int | None) -> bool:
@@ -218,17 +215,14 @@ class PostgresStore(TableStore):
                     made = {"id": 1, "identity": uuid4().hex, "schema_version": tables.SCHEMA_VERSION, "revision": 0}
                     connection.execute(sa.insert(tables.meta).values(made))
         with engine.connect() as connection:
-            query = sa.text("SELECT oid::bigint FROM pg_database WHERE datname = current_database()")
-            self._database = int(connection.scalar(query) or 0)
+            query = sa.text("SELECT oid::text FROM pg_database WHERE datname = current_database()")
+            self._database = str(connection.scalar(query))
             version = connection.scalar(sa.select(tables.meta.c.schema_version))
-            salt, _, _, number = connection.execute(self._head()).one()
-        self._call(salt, number)
+            salt, _, *which = connection.execute(self._head()).one()
+        self._call(salt, *which)
         if version != tables.SCHEMA_VERSION:
             known = f"this flaggate knows {tables.SCHEMA_VERSION}; use the newer flaggate"
             raise StoreError(self.url, f"its schema is version {version}, {known}")
-
-    def _channel(self) -> str:
-        return f"flaggate_{self.identity.rpartition('-')[2]}"
 
     def _listen(self) -> psycopg.Connection[Any]:
         """A connection that hears of commits. Raises StoreError."""
@@ -237,7 +231,7 @@ class PostgresStore(TableStore):
             parameters = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
             connection = psycopg.connect(parameters, autocommit=True, **_arguments())
             self._connections.add(connection)
-            connection.execute(f'LISTEN "{self._channel()}"')
+            connection.execute(f'LISTEN "{self._channel}"')
             return connection
 
     def before_fork(self) -> None:

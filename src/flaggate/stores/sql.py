@@ -184,7 +184,7 @@ class SqlStore(TableStore):
                 older = tables.meta.c.schema_version == found  # unless somebody was faster
                 connection.execute(sa.update(tables.meta).where(older).values(schema_version=tables.SCHEMA_VERSION))
 
-    def _call(self, salt: str, *_: int) -> None:
+    def _call(self, salt: str, *_: object) -> None:
         if salt != self.salt or not self.identity:
             # With the file's own number: a copy of this database that goes on elsewhere is another store.
             self.salt, self.identity = salt, f"{salt}-{self._path.stat().st_ino}"

@@ -75,8 +75,8 @@ class TableStore:
         """Unix time, by the store's clock."""
 
     @abstractmethod
-    def _call(self, salt: str, *number: int) -> None:
-        """Set what the store is called: what was drawn for it, and the table's number where `_head` has one."""
+    def _call(self, salt: str, *which: object) -> None:
+        """Set what the store is called: what was drawn for it, and what else `_head` has."""
 
     @abstractmethod
     def close(self) -> None:
@@ -86,16 +86,16 @@ class TableStore:
 
     def changes(self, since: int = 0) -> Changes:
         with self._reading() as connection:
-            salt, revision, began, *number = connection.execute(self._head()).one()
-            self._call(salt, *number)  # it may have been filled from another one, or been made anew
+            salt, revision, *which = connection.execute(self._head()).one()
+            self._call(salt, *which)  # it may have been filled from another one, or been made anew
             column = tables.rows.c
             query = sa.select(column.kind, column.name, column.version, column.document)
-            found = connection.execute(query.where(column.revision > (since if since >= began else 0))).all()
-            return Changes(revision, tuple(row_of(*columns) for columns in found), began)
+            found = connection.execute(query.where(column.revision > since)).all()
+            return Changes(revision, tuple(row_of(*columns) for columns in found))
 
     def _head(self) -> sa.Select[Any]:
-        """What the store is called, its revision, and when its run began."""
-        return sa.select(tables.meta.c.identity, tables.meta.c.revision, tables.meta.c.began)
+        """What was drawn for the store, its revision, and what else it is called by."""
+        return sa.select(tables.meta.c.identity, tables.meta.c.revision)
 
     def get(self, kind: Kind, name: str) -> Row | None:
         with self._reading() as connection:
