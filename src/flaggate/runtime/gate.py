@@ -60,6 +60,13 @@ class Health(NamedTuple):
     """How often flags were asked that are not there."""
     faults: Mapping[str, int]
     """How often a rule of a flag failed; it was off then."""
+    asked_seconds: float
+    """How long ago the store confirmed what answers; since when this process is there, if it never did."""
+    is_begun: bool
+    """Whether the first pull has ended, whatever came of it."""
+    is_serving: bool
+    """Whether what answers was said: by the store, by the copy on disk, or by the off switch for all flags. Else everything
+    is off because nothing was ever seen."""
 
 
 class Gate:
@@ -242,7 +249,11 @@ class Gate:
         is_alive = keeper is not None and keeper.is_alive()
         problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
         problem = problem or self._duties.problem
-        return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
+        is_told = revision > 0 or self._puller.has_answer or (snapshot is not None and snapshot.is_off("*"))
+        trouble = dict(self.trouble.unknown), dict(self.trouble.faults)
+        return Health(
+            revision, is_alive, problem, *trouble, self._puller.asked_seconds, self._is_ready.is_set(), is_told
+        )
 
     @property
     def has_lease(self) -> bool:
