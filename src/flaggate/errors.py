@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BusyError",
+    "CarryError",
     "ConflictError",
     "DocumentError",
     "FlaggateError",
@@ -110,6 +111,14 @@ class ForbiddenError(FlaggateError):
 
 class RevisionError(FlaggateError):
     """An edit that a rollout in progress does not take; `refusals` names each, and what to do first."""
+
+    def __init__(self, refusals: Sequence[str]) -> None:
+        self.refusals = tuple(refusals)
+        super().__init__("\n".join(self.refusals))
+
+
+class CarryError(FlaggateError):
+    """What one store keeps is not to be carried to another one now; `refusals` say why, and what to do first."""
 
     def __init__(self, refusals: Sequence[str]) -> None:
         self.refusals = tuple(refusals)

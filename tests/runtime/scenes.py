@@ -19,7 +19,21 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Event, Verb
 from flaggate.runtime.control import Applied, Control, Outcome
 from flaggate.runtime.gate import Gate
-from flaggate.stores.base import Arm, Changes, Count, Kind, Lease, Presence, Report, Row, Store, UnitSum, Window, Write
+from flaggate.stores.base import (
+    Arm,
+    Changes,
+    Contents,
+    Count,
+    Kind,
+    Lease,
+    Presence,
+    Report,
+    Row,
+    Store,
+    UnitSum,
+    Window,
+    Write,
+)
 
 ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -146,6 +160,7 @@ class UnreliableStore:
         self.url = inner.url
         self.poll_seconds = 0.01
         self.identity = inner.identity
+        self.salt = inner.salt
         self.directory = inner.directory
         self.error: Exception | None = None
         self.is_open = threading.Event()
@@ -229,6 +244,12 @@ class UnreliableStore:
 
     def unsay(self, process: str) -> None:
         self._pass().unsay(process)
+
+    def contents(self) -> Contents:
+        return self._pass().contents()
+
+    def fill(self, contents: Contents) -> None:
+        self._pass().fill(contents)
 
     def before_fork(self) -> None:
         self.inner.before_fork()

@@ -151,10 +151,14 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
         def __init__(self) -> None:
             self.count = 0
 
-        def keep(self) -> None:
+        def serve(self, *, is_heard: bool) -> bool:
             self.count += 1
             if self.count == 1:
                 raise ZeroDivisionError("a mistake of ours")
+            return False
+
+        def rest(self) -> None:
+            """Nothing."""
 
     rounds = Rounds()
     keeper = Keeper(weakref.ref(rounds), MemoryStore().wait, 0.2)
@@ -171,7 +175,7 @@ def test_it_survives_a_store_that_cannot_wait(
 ) -> None:
     """It asks as often as it would have."""
 
-    def fails(_seconds: float, _is_over: threading.Event) -> None:
+    def fails(_seconds: float, _is_over: threading.Event) -> bool:
         raise OSError("a socket of the driver's")
 
     monkeypatch.setattr(unreliable, "wait", fails)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 
@@ -51,12 +52,12 @@ def test_what_waits_to_be_written_keeps_no_snapshot(gate: Gate, unreliable: Unre
         unreliable.error = None
         gate.pull()
         unreliable.error = StoreError(unreliable.url, "gone")
-        rows.append(gate.begun().rows["flag", "banner"])
+        rows.append(gate.begun().entries["banner"])
         ask(gate)
         gate.flush()
     gc.collect()  # cycles of what is gone already
     snapshots = [known for known in gc.get_objects() if type(known) is Snapshot]  # isinstance asks lazy objects
-    of_here = [known for known in snapshots if any(known.rows.get(("flag", "banner")) is row for row in rows)]
+    of_here = [known for known in snapshots if any(known.entries.get("banner") is row for row in rows)]
     assert len(of_here) <= 2, "of the six: the last one, and one that is being replaced"
     unreliable.error = None
     assert seen(gate) == {ON: (3, 0), ("banner", 0, 0, "off"): (3, 0)}
@@ -135,6 +136,36 @@ def test_health_says_that_counts_wait(
     assert gate.health().problem is None
 
 
+def test_a_flush_that_others_keep_waiting_comes_back_less_often_until_it_got_through(
+    gate: Gate, unreliable: UnreliableStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr("flaggate.runtime.duties.monotonic", lambda: clock[0])
+    ask(gate)
+    gate.flush()
+
+    def seconds_between(rounds: int) -> list[float]:
+        """Of the flushes of a keeper that comes by eight times a second."""
+        found, handed_over = [clock[0]], len(unreliable.reports)
+        while len(found) <= rounds:
+            clock[0] += 0.125
+            gate.keep()
+            if len(unreliable.reports) > handed_over:
+                found.append(clock[0])
+                handed_over = len(unreliable.reports)
+        return [end - start for start, end in pairwise(found)]
+
+    ask(gate)
+    unreliable.error = BusyError(unreliable.url, "database is locked")
+    waited = seconds_between(9)
+    assert waited[:3] == [2.0, 3.0, 4.5]
+    assert waited[-2:] == [30.0, 30.0]
+    unreliable.error = None
+    seconds_between(1)
+    ask(gate)
+    assert seconds_between(1) == [2.0]
+
+
 def test_a_busy_machine_is_not_news_until_the_counts_have_waited_for_long(
     gate: Gate, unreliable: UnreliableStore, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,14 +173,14 @@ def test_a_busy_machine_is_not_news_until_the_counts_have_waited_for_long(
     monkeypatch.setattr("flaggate.runtime.duties.monotonic", lambda: clock[0])
     ask(gate)
     unreliable.error = BusyError(unreliable.url, "database is locked")
-    for clock[0] in (1000.0, 1002.0, 1009.9):
+    for clock[0] in (1000.0, 1002.0, 1059.9):
         gate.flush()
         assert (gate.health().problem, caplog.messages) == (None, [])
-    clock[0] = 1010.0
+    clock[0] = 1060.0
     gate.flush()
     words = "counts wait to be written: memory://: database is locked"
     assert (gate.health().problem, caplog.messages) == (words, [words])
-    unreliable.error, clock[0] = None, 1012.0
+    unreliable.error, clock[0] = None, 1062.0
     gate.flush()
     assert gate.health().problem is None
     ask(gate)

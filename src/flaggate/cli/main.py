@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,12 +19,15 @@ from flaggate.cli.doctor.command import doctor
 from flaggate.cli.explain import explain
 from flaggate.cli.history import history
 from flaggate.cli.judge import judge
+from flaggate.cli.move import move
+from flaggate.cli.options import Host, no_place
 from flaggate.cli.plan import plan
 from flaggate.cli.render import OutputError, line, print_json
 from flaggate.cli.run import run as run_command
 from flaggate.cli.status import status
 from flaggate.cli.tick import tick
 from flaggate.errors import (
+    CarryError,
     DocumentError,
     FlaggateError,
     MoveError,
@@ -42,6 +45,7 @@ __all__ = ["cli", "main", "run", "write_anything"]
 DONE: Final = 0
 NOT_WRITTEN: Final = 5
 _EXIT_CODES: Final[dict[type[FlaggateError], int]] = {
+    CarryError: 1,
     MoveError: 1,
     RevisionError: 1,
     DocumentError: 2,
@@ -63,7 +67,7 @@ _WORDS_OF_OTHERS: Final = {
     "simulate": "plan", "preview": "plan", "dry-run": "plan", "forecast": "plan", "who": "plan",
     "serve": "run", "daemon": "run", "worker": "run", "scheduler": "run", "cron": "tick", "once": "tick", "look": "tick",
     "health": "doctor", "diagnose": "doctor", "ping": "doctor", "info": "doctor",
-    "export": "history", "audit": "history", "watch": "status",
+    "export": "history", "audit": "history", "watch": "status", "migrate": "move", "transfer": "move", "copy": "move",
 }  # fmt: skip
 
 
@@ -99,15 +103,26 @@ def cli() -> None:
 
 for _command in (declare.check, declare.schema, declare.apply, plan, status, explain, history):
     cli.add_command(_command)
-for _command in (*moves.moves, moves.owner, tick, run_command, console, judge, doctor, demo):
+for _command in (*moves.moves, moves.owner, tick, run_command, console, judge, move, doctor, demo):
     cli.add_command(_command)
 
 
-def run(args: Sequence[str], *, store: Store | None = None, program: str = "flaggate") -> int:
-    """Run one command and return its exit code; on this store, unless another one is named."""
+def run(
+    args: Sequence[str],
+    *,
+    store: Store | None = None,
+    program: str = "flaggate",
+    place: Callable[[str], Store | None] = no_place,
+) -> int:
+    """Run one command and return its exit code; on this store, unless another one is named.
+
+    Args:
+        program: What was typed to get here.
+        place: As `Host` has it.
+    """
     is_json = "--json" in args
     try:
-        result: Any = cli.main(args=list(args), prog_name=program, standalone_mode=False, obj=store)
+        result: Any = cli.main(args=list(args), prog_name=program, standalone_mode=False, obj=Host(store, place))
     except click.exceptions.Abort:
         with _AS_FAR_AS_IT_GOES:
             line("stopped", err=True)
@@ -180,7 +195,7 @@ def _each(error: FlaggateError, words: str) -> Sequence[str]:
     """What the error has to say, a line each; a new line that somebody else wrote into one is none."""
     if isinstance(error, DocumentError):
         return [str(mistake) for mistake in error.mistakes]
-    if isinstance(error, RevisionError):
+    if isinstance(error, RevisionError | CarryError):
         return error.refusals
     return words.split("\n") if isinstance(error, UnreadableError) else [words]
 

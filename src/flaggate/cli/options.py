@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +18,7 @@ from flaggate.stores import open_store
 from flaggate.stores.base import Store, without_password
 
 __all__ = [
+    "Host",
     "acting",
     "acting_name",
     "as_json",
@@ -26,8 +28,10 @@ __all__ = [
     "directory_option",
     "flag_argument",
     "names",
+    "no_place",
     "notify_option",
     "notify_option_of_cron",
+    "opened_place",
     "program",
     "prometheus_option",
     "store_of_definitions",
@@ -41,26 +45,63 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 _ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
 
 
+def no_place(_called: str) -> Store | None:
+    """Of a host whose framework keeps no store of its own."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The app that a command runs in."""
+
+    store: Store | None = None
+    """The app's; None = there is no app."""
+    place: Callable[[str], Store | None] = no_place
+    """A store of its framework by its name, such as `django`; None = it is none of them. Raises StoreError for one that
+    cannot be used."""
+
+
 def _open(creates: Callable[[click.Context], bool]) -> Callable[[click.Context, click.Parameter, str | None], Store]:
     def opened(context: click.Context, _parameter: click.Parameter, url: str | None) -> Store:
-        hosts: Store | None = context.obj  # of the app that this runs in; only a store that is named here is nearer
+        host: Host = context.obj or Host()
+        hosts = host.store  # only a store that is named here is nearer
         if hosts is not None and not _is_named(context):
             if not hosts.url.startswith("sqlite:"):
                 return hosts
             url = hosts.url  # opened anew: apply makes a file that is not there, and no other command does
         if not url:
             raise click.UsageError("Which store? Say --store sqlite:///flags.db, or set FLAGGATE_STORE.")
-        if url == "memory://":
-            raise click.UsageError(f"memory:// would end with this command; {_ALLOWED}.")
-        try:
-            store = open_store(url, create=creates(context))
-        except StoreError as error:  # nothing was opened yet: it is the URL
-            shown = without_password(url)
-            raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
-        context.call_on_close(store.close)
-        return store
+        return _opened(context, url, create=creates(context))
 
     return opened
+
+
+def _opened(context: click.Context, url: str, *, create: bool) -> Store:
+    if url == "memory://":
+        raise click.UsageError(f"memory:// would end with this command; {_ALLOWED}.")
+    try:
+        store = open_store(url, create=create)
+    except StoreError as error:  # nothing was opened yet: it is the URL
+        shown = without_password(url)
+        raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
+    context.call_on_close(store.close)
+    return store
+
+
+def opened_place(url: str, *, create: bool) -> Store:
+    """The store at a URL, or the one that the app's framework knows by this name; closed once the command ends."""
+    context = click.get_current_context()
+    host: Host = context.obj or Host()
+    try:
+        own = host.place(url)
+    except StoreError as error:
+        raise click.UsageError(f"{error}.") from error
+    if own is not None:
+        context.call_on_close(own.close)
+        return own
+    if url.partition(":")[0] == "django":
+        raise click.UsageError(f"{url} is in a Django project's database: manage.py flaggate knows it.")
+    return _opened(context, url, create=create)
 
 
 def _is_named(context: click.Context) -> bool:

@@ -63,10 +63,9 @@ class FlaggateCollector(Collector):
 
 
 def _rollouts(gate: Gate) -> Iterator[tuple[str, Rollout]]:
-    for (kind, name), row in gate.begun().rows.items():
-        if kind == "flag":
-            with suppress(UnreadableError):  # those who ask it say so
-                yield name, rollout_of(row)
+    for row in gate.begun().flag_rows():
+        with suppress(UnreadableError):  # those who ask it say so
+            yield row.name, rollout_of(row)
 
 
 def _by_arm(counts: Iterable[Count]) -> Mapping[tuple[str, str], Tally]:

@@ -115,7 +115,7 @@ class Context:
     def peek(self, name: str) -> Any:
         """An attribute as far as it is known; None for one that would have to be looked up."""
         try:
-            return Context.__dict__[name].__get__(self)
+            return _SLOTS[name](self)
         except AttributeError:
             return None
 
@@ -149,6 +149,11 @@ _set_region = Context.__dict__["region"].__set__
 _set_country = Context.__dict__["country"].__set__
 _set_ip = Context.__dict__["ip"].__set__
 _set_attributes = Context.__dict__["attributes"].__set__
+
+_SLOTS: Final[dict[str, Callable[[Context], Any]]] = {
+    name: Context.__dict__[name].__get__ for name in Context.__slots__
+}
+"""The slots' own getters: past a subclass that looks up what is not there."""
 
 _NORMAL: Final[dict[str, Callable[[Any], Any]]] = {
     "user": _key,

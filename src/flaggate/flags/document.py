@@ -235,11 +235,15 @@ def _exact(value: Any, depth: int = 12) -> Any:
 
     Nothing that is right lies deeper.
     """
-    if isinstance(value, float):
+    kind = type(value)
+    if kind is dict and depth:
+        return {
+            key: item if type(item) is str else _exact(item, depth - 1)  # most are text: without a call
+            for key, item in value.items()
+        }
+    if kind is float:
         return Decimal(repr(value))
-    if isinstance(value, dict) and depth:
-        return {key: _exact(item, depth - 1) for key, item in value.items()}
-    return [_exact(item, depth - 1) for item in value] if isinstance(value, list) and depth else value
+    return [_exact(item, depth - 1) for item in value] if kind is list and depth else value
 
 
 def json_schema() -> dict[str, Any]:

@@ -19,34 +19,71 @@ _LONGEST: Final = 60
 _BARE: Final = re.compile("[A-Za-z0-9_-]+")
 
 
+class _Document:
+    """What the places of a document share."""
+
+    __slots__ = ("asked", "mistakes", "source")
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.mistakes: list[Mistake] = []
+        self.asked: list[tuple[str, Place]] = []
+
+
 class Place:
     """One place in a document. It shares what was found so far with the places inside it."""
 
-    __slots__ = ("asked", "mistakes", "path", "source")
+    # Its path is put together only for a mistake: of ten thousand flags that a store kept hardly one has any.
+    __slots__ = ("_outer", "_step", "document")
 
-    def __init__(self, source: str, path: str = "", outer: Place | None = None) -> None:
-        self.source = source
-        self.path = path
-        self.mistakes: list[Mistake] = [] if outer is None else outer.mistakes
-        self.asked: list[tuple[str, Place]] = [] if outer is None else outer.asked
+    def __init__(self, source: str, path: str = "") -> None:
+        self.document = _Document(source)
+        self._outer: Place | None = None
+        self._step: str | int = path
+
+    @property
+    def path(self) -> str:
+        """From the document's beginning: `flags.invoicing.stages[0].share`."""
+        step, outer = self._step, self._outer
+        if outer is None:
+            return str(step)
+        if isinstance(step, int):
+            return f"{outer.path}[{step}]"
+        written = step if len(step) <= _LONGEST and _BARE.fullmatch(step) else show(step)
+        return f"{path}.{written}" if (path := outer.path) else written
+
+    @property
+    def mistakes(self) -> list[Mistake]:
+        """Those of the document, so far."""
+        return self.document.mistakes
+
+    @property
+    def asked(self) -> list[tuple[str, Place]]:
         """The segments that audiences name, and where: only the whole document tells whether they exist."""
+        return self.document.asked
 
     def key(self, key: str) -> Place:
         """The place of one key of the table that stands here; quoted unless it is a bare key of TOML."""
-        written = key if len(key) <= _LONGEST and _BARE.fullmatch(key) else show(key)
-        return Place(self.source, f"{self.path}.{written}" if self.path else written, self)
+        place = _new(Place)
+        place.document, place._outer, place._step = self.document, self, key
+        return place
 
     def item(self, index: int) -> Place:
         """The place of one item of the list that stands here; 0 is the first."""
-        return Place(self.source, f"{self.path}[{index}]", self)
+        place = _new(Place)
+        place.document, place._outer, place._step = self.document, self, index
+        return place
 
     def wrong(self, problem: str, allowed: str) -> None:
         """Note a mistake here."""
-        self.mistakes.append(Mistake(self.source, self.path, problem, allowed))
+        self.mistakes.append(Mistake(self.document.source, self.path, problem, allowed))
 
     def wrong_value(self, value: object, allowed: str) -> None:
         """Note that the value that stands here is not one of those allowed."""
         self.wrong(f"{show(value)} is not allowed", f"allowed: {allowed}")
+
+
+_new: Final[Callable[[type[Place]], Place]] = object.__new__
 
 
 @dataclass(frozen=True, slots=True)

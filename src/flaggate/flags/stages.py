@@ -155,16 +155,16 @@ def _against_control(written: object, place: Place) -> Iterator[Place]:
 
 
 def _check_controls(draft: Draft) -> None:
-    if _has_no_control(draft):
-        for at in _against_control(draft.written.get("guards"), draft.place.key("guards")):
-            at.wrong(
-                f"this stage has no control to compare with{draft.origin('guards')}",
-                "give it a share below 100, or move the guard",
-            )
+    asking = list(_against_control(draft.written.get("guards"), draft.place.key("guards")))
+    for at in asking if asking and _has_no_control(draft) else ():
+        at.wrong(
+            f"this stage has no control to compare with{draft.origin('guards')}",
+            "give it a share below 100, or move the guard",
+        )
 
 
 def check_guards(written: object, drafts: Sequence[Draft], place: Place, origin: str = "") -> None:
     """The guards beside the stages, as written, have a stage to be judged in; `origin` as that of a draft."""
-    if drafts and all(map(_has_no_control, drafts)):
-        for at in _against_control(written, place):
-            at.wrong(f"no stage has a control to compare with{origin}", "give a stage a share below 100, or use limit")
+    asking = list(_against_control(written, place))
+    for at in asking if asking and drafts and all(map(_has_no_control, drafts)) else ():
+        at.wrong(f"no stage has a control to compare with{origin}", "give a stage a share below 100, or use limit")

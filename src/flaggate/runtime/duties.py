@@ -36,8 +36,13 @@ PRESENCE_SECONDS: Final = 15.0
 LAST_FLUSH_SECONDS: Final = 5.0
 """How long a process that ends tries to."""
 
-BUSY_SECONDS: Final = 10.0
+BUSY_SECONDS: Final = 60.0
 """How long other writers may keep the counts waiting before it is said: on a busy machine a round or two pass by."""
+
+_PATIENCE: Final = 1.5
+_MOST_PATIENCE: Final = 15.0
+"""A flush that other writers kept waiting comes back after so many times as long as the last time, up to so many times
+the usual: many processes on one file are too many only for a while if each of them gives way."""
 
 
 class Duties:
@@ -74,6 +79,7 @@ class Duties:
     def _begin(self) -> None:
         self._unflushed: str | None = None
         self._busy_since: float | None = None
+        self._patience = 1.0
         self._unticked: str | None = None
         self._unsaid: str | None = None
         self._says_in_vain = 0
@@ -90,7 +96,7 @@ class Duties:
 
     def is_time_to_flush(self) -> bool:
         """Whether the counts are due."""
-        return monotonic() - self._flushed_at >= FLUSH_SECONDS
+        return monotonic() - self._flushed_at >= FLUSH_SECONDS * self._patience
 
     def is_time_to_tick(self) -> bool:
         """Whether a look is due."""
@@ -111,10 +117,11 @@ class Duties:
         try:
             wait_seconds = LAST_FLUSH_SECONDS if is_last else 0.0
             self._meter.flush(self._store, wait_seconds=wait_seconds, is_there=is_there)
-            self._unflushed = self._busy_since = None
+            self._unflushed, self._busy_since, self._patience = None, None, 1.0
         except Exception as error:  # supervised: the counts are kept, and the next round comes
             if isinstance(error, BusyError) and not is_last:
                 self._busy_since = now if self._busy_since is None else self._busy_since
+                self._patience = min(self._patience * _PATIENCE, _MOST_PATIENCE)
                 if now - self._busy_since < BUSY_SECONDS:
                     return
             self._unflushed = f"counts wait to be written: {error}"

@@ -183,7 +183,7 @@ class Gate:
         """Whether the flag is on for the context; without one, for the visit of this task or thread."""
         if context is None:
             visit = self.current.get()
-            return self.decide(name, NOBODY).is_on if visit is None else visit.decide(name).is_on
+            return self.decide(name, NOBODY).is_on if visit is None else visit.is_on(name)
         try:
             return self._is_on[name](context)
         except Exception:  # a flag that is not there, a rule that failed, or the first question
@@ -205,9 +205,15 @@ class Gate:
         """The decisions of all flags, by name."""
         visit = self.current.get() if context is None else None
         if visit is not None:
-            return {name: visit.look(name) for name in sorted(visit.snapshot.entries)}
+            return {name: visit.look(name) for name in visit.snapshot.entries}
         snapshot, asking = self.begun(), NOBODY if context is None else context
-        return {name: self.decided(snapshot, name, asking) for name in sorted(snapshot.entries)}
+        found = {}
+        for name in snapshot.entries:
+            try:
+                found[name] = snapshot.decide[name](asking)
+            except Exception:  # a rule that failed, or no context
+                found[name] = self.decided(snapshot, name, asking)
+        return found
 
     def explain(self, name: str, context: Context | None = None) -> Explanation:
         """The decision with the steps to it, in words."""
@@ -216,26 +222,25 @@ class Gate:
 
         visit = self.current.get() if context is None else None
         snapshot = self.begun() if visit is None else visit.snapshot
+        entry = snapshot.entries.get(name)
         try:
             if context is None:
                 context = NOBODY if visit is None else visit.context
         except FlaggateError as error:  # the app's own function did not say who asks
-            entry = snapshot.entries.get(name)
             if entry is not None and entry.compiled.reads:
                 return Explanation(Decision(name, False, "fault"), (str(error),))
             context = NOBODY  # whoever asks
         decision = self.decided(snapshot, name, context)
-        row = snapshot.rows.get(("flag", name))
-        if row is None and name in snapshot.entries:
+        if entry is None:
+            return Explanation(decision, (f"there is no flag {name}",))
+        if entry.row is None:
             words = "a test says so" if decision.reason == "override" else "the function of a test failed"
             return Explanation(decision, (f"override: {words}",))
-        if row is None:
-            return Explanation(decision, (f"there is no flag {name}",))
         if snapshot.is_off(name):
             return Explanation(decision, ("kill: yes, in this process (FLAGGATE_OFF or the off file)",))
-        if (problem := snapshot.entries[name].problem) is not None:
-            return Explanation(decision, (problem,))
-        record = record_of(row)
+        if entry.problem is not None:
+            return Explanation(decision, (entry.problem,))
+        record = record_of(entry.row)
         return explain(record.flag, record.rollout, context, snapshot.segments)
 
     def visit(self, context: Context | None = None) -> Visit:
@@ -303,18 +308,25 @@ class Gate:
     def refresh(self) -> None:
         """Take over what changed and hand over what was counted, now and in this thread: for scripts and tests
         without a keeper."""
-        self._round()
+        self.pull()
+        self._look_after()
         self.flush()
         self.begun()
 
     def keep(self) -> None:
-        """One round of the keeper. Raises nothing; what went wrong is in `health`."""
-        self._round()
+        """One whole round of the keeper. Raises nothing; what went wrong is in `health`."""
+        self.serve()
+        self.rest()
+
+    def rest(self) -> None:
+        """What can wait a moment, of a round of the keeper: the copy on disk, this process's counts, the rollouts."""
+        with self._pull_lock:
+            self._puller.keep_copy()
+        self._look_after()
         if self._duties.is_time_to_tick():
             self.tick()
 
-    def _round(self) -> None:
-        self.pull()
+    def _look_after(self) -> None:
         if self._background and self._puller.problem is None:
             self._duties.say(0 if self._snapshot is None else self._snapshot.revision, self._puller.asked_seconds)
         for look in self._upkeep:
@@ -328,7 +340,7 @@ class Gate:
         Returns:
             What came of each look; None if another process has the lease, or the store does not answer.
         """
-        return self._duties.tick(() if self._of_store is None else self._of_store.rows.values())
+        return self._duties.tick(() if self._of_store is None else self._of_store.flag_rows())
 
     def flush(self, *, is_last: bool = False) -> None:
         """Hand this process's counts to the store now, and if it is the last time let others look at the rollouts.
@@ -349,16 +361,30 @@ class Gate:
         self._upkeep.append(look)
 
     def pull(self) -> None:
-        """Take over what changed. Raises nothing; what went wrong is in `health`."""
+        """Take over what changed, and keep a copy of it on disk. Raises nothing; what went wrong is in `health`."""
         with self._pull_lock:
-            puller = self._puller
+            self.serve()
+            self._puller.keep_copy()  # last: a kill does not wait for the disk
+
+    def serve(self, *, is_heard: bool = False) -> bool:
+        """Take over what changed. Raises nothing.
+
+        Args:
+            is_heard: The store told that something was written.
+
+        Returns:
+            Whether anything had changed.
+        """
+        with self._pull_lock:
+            puller, before = self._puller, self._of_store
             if puller.look_off() and self._is_ready.is_set():
                 self._publish(puller.snapshot)  # a kill by environment or file does not wait for the store
-            snapshot = puller.pull()
-            with self._begin_lock:
-                self._publish(snapshot)
-                self._is_ready.set()
-            puller.keep_copy()  # last: a kill does not wait for the disk
+            snapshot = puller.pull(is_heard=is_heard)
+            if snapshot is not before or not self._is_ready.is_set():
+                with self._begin_lock:
+                    self._publish(snapshot)
+                    self._is_ready.set()
+            return snapshot is not before
 
     def names(self, sought: Collection[str]) -> frozenset[str] | None:
         """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from time import monotonic
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,16 +12,30 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper", "Kept"]
 
+_PAUSE_SECONDS: Final = 0.02, 0.1
+"""For so long the rest of a round waits at least and at most, where there was a change."""
+
 
 class Kept(Protocol):
     """What a keeper keeps up: a gate."""
 
-    def keep(self) -> None:
-        """One round: take over what changed, hand over what was counted. Raises nothing."""
+    def serve(self, *, is_heard: bool) -> bool:
+        """Take over what changed, and answer from it.
+
+        Args:
+            is_heard: The store told that something was written.
+
+        Returns:
+            Whether anything had changed.
+        """
+
+    def rest(self) -> None:
+        """All that can wait a moment: hand over what was counted, look at the rollouts. Raises nothing."""
 
 
 class Keeper:
-    """Calls `keep` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone.
+    """Calls `serve` and `rest` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone. After a
+    change the rest waits a moment: the other processes of this machine have it to serve, too.
 
     Args:
         gate: What is kept up; it may go.
@@ -50,21 +65,32 @@ class Keeper:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        import random  # 2 ms that can wait for the thread
+        from random import uniform  # 2 ms that can wait for the thread
 
+        is_heard, rests_at = False, monotonic()
         while (gate := self._gate()) is not None:
+            # Jitter, so that forty workers that start together do not ask together for ever.
+            seconds = self._poll_seconds * uniform(0.9, 1.1)  # noqa: S311  # no secret
             try:
-                gate.keep()
+                is_new = gate.serve(is_heard=is_heard)
+                if is_new and rests_at <= monotonic():
+                    rests_at = monotonic() + uniform(*_PAUSE_SECONDS)  # noqa: S311  # no secret
+                if rests_at <= monotonic():
+                    gate.rest()
+                else:
+                    seconds = min(seconds, rests_at - monotonic())
                 self.failure = None
             except Exception as error:  # supervised: whatever it is, the next round comes
                 self.failure = repr(error)
             del gate  # or the wait would keep it alive
-            # Jitter, so that forty workers that start together do not ask together for ever.
-            seconds = self._poll_seconds * random.uniform(0.9, 1.1)  # noqa: S311  # no secret
-            try:
-                self._wait(seconds, self._is_stopped)
-            except Exception as error:  # supervised: a store that cannot wait is asked again after that time
-                self.failure = repr(error)
-                self._is_stopped.wait(seconds)
+            is_heard = self._waited(seconds)
             if self._is_stopped.is_set():
                 return
+
+    def _waited(self, seconds: float) -> bool:
+        try:
+            return self._wait(seconds, self._is_stopped)
+        except Exception as error:  # supervised: a store that cannot wait is asked again after that time
+            self.failure = repr(error)
+            self._is_stopped.wait(seconds)
+            return False

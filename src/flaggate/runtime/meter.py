@@ -91,7 +91,7 @@ class _Cell:
         if not is_bad and self.decision.arm is None:
             return
         unit = visit.unit_key(self.unit)
-        if unit is not None and self.decision.arm is not None:
+        if unit is not None and self.decision.arm is not None and not (self.whose == "treatment" and unit in units.met):
             units.meet(unit, self.whose)
         if is_bad:
             units.note_bad(unit, self.whose, is_error=is_error, milliseconds=took, measured=measured)

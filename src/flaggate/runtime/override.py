@@ -81,8 +81,7 @@ def overridden(snapshot: Snapshot) -> Snapshot:
     flags = {name: flag for layer in _layers for name, flag in layer.items()}
     return replace(
         snapshot,
-        rows={(kind, name): row for (kind, name), row in snapshot.rows.items() if kind != "flag" or name not in flags},
-        entries={**snapshot.entries, **{name: Entry(flag) for name, flag in flags.items()}},
+        entries=dict(sorted({**snapshot.entries, **{name: Entry(flag) for name, flag in flags.items()}}.items())),
         decide={**snapshot.decide, **{name: flag.decide for name, flag in flags.items()}},
         is_on={**snapshot.is_on, **{name: flag.is_on for name, flag in flags.items()}},
     )

@@ -13,7 +13,7 @@ from flaggate.runtime.definitions import DefinitionsFile
 from flaggate.runtime.disk import DiskCopy
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
-from flaggate.stores.base import Store
+from flaggate.stores.base import Changes, Store
 
 __all__ = ["Puller"]
 
@@ -71,12 +71,16 @@ class Puller:
         """Whether the store has answered this process: an empty one, too, says what is."""
         return self._is_fresh
 
-    def pull(self) -> Snapshot:
-        """One round. Raises nothing; what went wrong is in `problem`."""
+    def pull(self, *, is_heard: bool = False) -> Snapshot:
+        """One round. Raises nothing; what went wrong is in `problem`.
+
+        Args:
+            is_heard: The store told that something was written: the revision need not be asked first.
+        """
         self.look_off()
         self.problem = None
         try:
-            self._read_store()
+            self._read_store(is_heard=is_heard)
         except Exception as error:  # supervised: whatever it is, the next round comes
             self.problem = _words(error)
             self.snapshot = self._known()
@@ -132,7 +136,12 @@ class Puller:
             return _words(error)
         return definitions.problem
 
-    def _read_store(self) -> None:
+    def _read_store(self, *, is_heard: bool = False) -> None:
+        if is_heard and self._is_fresh:
+            changes = self._store.changes(since=self.snapshot.revision)
+            if self._store.identity == self._identity and changes.revision > self.snapshot.revision > changes.began:
+                self._take(self.snapshot, changes)
+                return
         snapshot, revision = self.snapshot, self._store.revision()
         is_same = self._is_fresh and self._store.identity == self._identity
         if is_same and revision == snapshot.revision:
@@ -153,6 +162,9 @@ class Puller:
             snapshot, self._is_whole = Snapshot(off=snapshot.off), True
         elif snapshot.revision < changes.began:  # it lost what was read of it, and was written to since
             snapshot, self._is_whole = Snapshot(off=snapshot.off), True
+        self._take(snapshot, changes)
+
+    def _take(self, snapshot: Snapshot, changes: Changes) -> None:
         self.snapshot = snapshot.updated(changes)
         self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 
@@ -169,9 +181,9 @@ class Puller:
             return self.snapshot
 
     def _say_what_is_new(self) -> None:
-        wrong = [f"flag {name!r} is off: {problem}" for name, problem in self.snapshot.problems().items()]
+        wrong = [f"flag {name!r} is off: {problem}" for name, problem in self.snapshot.problems.items()]
         if self._is_fresh:
-            strangers = self.snapshot.off - {EVERYTHING} - set(self.snapshot.entries)
+            strangers = {name for name in self.snapshot.off if name not in self.snapshot.entries} - {EVERYTHING}
             wrong += [f"{name!r} is to be off here, and there is no flag of that name" for name in sorted(strangers)]
         wrong += filter(None, (self.problem, self._copy_problem, self._off.problem))
         new, self._said = [problem for problem in dict.fromkeys(wrong) if problem not in self._said], frozenset(wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from flaggate.decide.compile import CompiledFlag, compile_flag, constant_flag
@@ -26,6 +26,8 @@ class Entry:
     """A flag of a snapshot."""
 
     compiled: CompiledFlag
+    row: Row | None = None
+    """As it is stored; None = a test says what it is."""
     segments: frozenset[str] = frozenset()
     problem: str | None = None
     """Why it could not be compiled, and is off."""
@@ -44,61 +46,80 @@ class Snapshot:
     """What a process answers from."""
 
     revision: int = 0
-    rows: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    others: Mapping[tuple[str, str], Row] = field(default_factory=dict)
+    """The rows of whatever is no flag, by kind and name."""
     segments: Mapping[str, Segment] = field(default_factory=dict)
     entries: Mapping[str, Entry] = field(default_factory=dict)
+    """By name, in this order."""
     off: frozenset[str] = frozenset()
     """Flags that are off in this process whatever the store says; `*` = all."""
     decide: Mapping[str, Callable[[Context], Decision]] = field(default_factory=dict)
     is_on: Mapping[str, Callable[[Context], bool]] = field(default_factory=dict)
     """`decide` and `is_on` are what is picked at run time: entries, but for those that are off."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """The flags that are off because they could not be compiled, and why."""
 
     def updated(self, changes: Changes) -> Snapshot:
-        """The snapshot with these rows in it; compiles only the flags that changed, or whose segments did."""
-        rows = dict(self.rows)
-        rows.update({(row.kind, row.name): row for row in changes.rows})
-        gone = [key for key, row in rows.items() if row.document is None]
-        for key in gone:
-            del rows[key]
-        segments, changed = dict(self.segments), set[str]()
+        """The snapshot with these rows in it; compiles only the flags that changed, or whose segments did. Whatever else
+        it holds is copied as it is: of ten thousand flags a change costs little more than of a hundred.
+        """
+        others, segments, changed = dict(self.others), dict(self.segments), set[str]()
         for row in changes.rows:
+            if row.kind != "flag":
+                others[row.kind, row.name] = row
+                if row.document is None:
+                    del others[row.kind, row.name]
             if row.kind == "segment":
                 changed.add(row.name)
                 _put_segment(segments, row)
-        stale = {row.name for row in changes.rows if row.kind == "flag"}
-        stale |= {name for name, entry in self.entries.items() if not changed.isdisjoint(entry.segments)}
-        entries = {name: entry for name, entry in self.entries.items() if ("flag", name) in rows}
-        for name in stale:
-            if ("flag", name) in rows:
-                entries[name] = _entry(rows["flag", name], segments)
-        return replace(self, revision=changes.revision, rows=rows, segments=segments, entries=entries)._picked()
+        stale = {row.name: row for row in changes.rows if row.kind == "flag"}
+        if changed:
+            asking = (entry.row for entry in self.entries.values() if not changed.isdisjoint(entry.segments))
+            stale = {row.name: row for row in asking if row is not None} | stale
+        entries, problems = dict(self.entries), dict(self.problems)
+        for name, row in stale.items():
+            problems.pop(name, None)
+            if row.document is None:
+                entries.pop(name, None)
+                continue
+            entry = entries[name] = _entry(row, segments)
+            if entry.problem is not None:
+                problems[name] = entry.problem
+        if any(name not in self.entries for name in stale):
+            entries = {name: entries[name] for name in sorted(entries)}
+        return replace(
+            self, revision=changes.revision, others=others, segments=segments, entries=entries, problems=problems
+        )._picked(stale)
+
+    def flag_rows(self) -> list[Row]:
+        """Of all flags that are stored, by name."""
+        return [entry.row for entry in self.entries.values() if entry.row is not None]
 
     def with_off(self, off: frozenset[str]) -> Snapshot:
         """The snapshot with these flags off."""
-        return replace(self, off=off)._picked()
+        return replace(self, off=off)._picked(self.entries)
 
     def is_off(self, name: str) -> bool:
         """Whether the flag is off in this process whatever the store says."""
         return name in self.off or EVERYTHING in self.off
 
-    def problems(self) -> dict[str, str]:
-        """The flags that are off because they could not be compiled."""
-        return {name: entry.problem for name, entry in self.entries.items() if entry.problem is not None}
-
     def changes(self) -> Changes:
         """All rows, as a store would give them."""
-        return Changes(self.revision, tuple(self.rows.values()))
+        return Changes(self.revision, (*self.flag_rows(), *self.others.values()))
 
-    def _picked(self) -> Snapshot:
-        compiled = {name: entry.compiled for name, entry in self.entries.items()}
-        if self.off:
-            killed = {name: constant_flag(Decision(name, False, "killed")) for name in compiled if self.is_off(name)}
-            compiled |= killed
-        return replace(
-            self,
-            decide={name: flag.decide for name, flag in compiled.items()},
-            is_on={name: flag.is_on for name, flag in compiled.items()},
-        )
+    def _picked(self, stale: Iterable[str]) -> Snapshot:
+        """With what is picked of these flags as the entries say now."""
+        decide, is_on = dict(self.decide), dict(self.is_on)
+        for name in stale:
+            if name not in self.entries:
+                decide.pop(name, None)
+                is_on.pop(name, None)
+                continue
+            flag = self.entries[name].compiled
+            if self.is_off(name):
+                flag = constant_flag(Decision(name, False, "killed"))
+            decide[name], is_on[name] = flag.decide, flag.is_on
+        return replace(self, decide=decide, is_on=is_on)
 
 
 def _put_segment(segments: dict[str, Segment], row: Row) -> None:
@@ -119,12 +140,12 @@ def _entry(row: Row, segments: Mapping[str, Segment]) -> Entry:
         compiled = compile_flag(record.flag, record.rollout, segments)
         flag, rollout = record.flag, record.rollout
         place = rollout.attempt, rollout.stage
-        return Entry(compiled, asked, None, flag.unit, *place, _edges(flag), _judged(flag, rollout))
+        return Entry(compiled, row, asked, None, flag.unit, *place, _edges(flag), _judged(flag, rollout))
     except KeyError as error:
         problem = f"segment {error.args[0]} is missing or cannot be read"
     except Exception as error:  # whatever somebody stored: the other flags go on
         problem = str(error) if isinstance(error, FlaggateError) else f"it cannot be compiled: {error!r}"
-    return Entry(constant_flag(Decision(row.name, False, "fault")), asked, problem)
+    return Entry(constant_flag(Decision(row.name, False, "fault")), row, asked, problem)
 
 
 def _judged(flag: Flag, rollout: Rollout) -> Judged | None:

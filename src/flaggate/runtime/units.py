@@ -52,7 +52,6 @@ class StageUnits:
 
     __slots__ = (
         "_bad",
-        "_met",
         "_named",
         "_new",
         "_nobodies",
@@ -61,6 +60,7 @@ class StageUnits:
         "_present_until",
         "_recent",
         "judged",
+        "met",
         "place",
         "slow_from",
         "slower_from",
@@ -72,7 +72,8 @@ class StageUnits:
         self.slow_from = judged.limits[0][0] if judged.limits else float("inf")
         self.slower_from = float("inf")
         """What is slower than most of the last requests: until that is known, nothing is."""
-        self._met: set[str] = set()
+        self.met: set[str] = set()
+        """Those that were there."""
         self._new: dict[str, Arm] = {}
         """In the order in which they came, over both arms: what does not fit into a report is no arm's."""
         self._bad: dict[tuple[Arm, str, str], int] = {}
@@ -87,8 +88,8 @@ class StageUnits:
 
     def meet(self, unit: str, arm: Arm) -> None:
         """It is there."""
-        if unit not in self._met and len(self._met) < _MOST:
-            self._met.add(unit)
+        if unit not in self.met and len(self.met) < _MOST:
+            self.met.add(unit)
             self._new[unit] = arm
         if arm == "control" and len(self._present) < _MOST_PRESENT and unit not in self._present:
             self._present.add(unit)

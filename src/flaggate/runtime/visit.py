@@ -87,7 +87,13 @@ class Visit:
 
     def is_on(self, name: str) -> bool:
         """Whether the flag is on in this visit."""
-        return self.decide(name).is_on
+        try:
+            decision = self._answers.get(name)  # as `decide` does, without a call in between
+        except TypeError:
+            return self.decide(name).is_on
+        if decision is None or self.is_ended:
+            decision = self._ask(name)
+        return decision.is_on
 
     def __getitem__(self, name: str) -> bool:
         return self.decide(name).is_on
@@ -128,7 +134,7 @@ class Visit:
     def asked(self) -> Collection[Decision]:
         """The answers to be counted."""
         if self._earlier is None:
-            return tuple(self._answers.values())  # a copy: one that hangs may ask on while the keeper counts it
+            return list(self._answers.values())  # a copy: one that hangs may ask on while the keeper counts it
         answers = self._earlier | self._answers
         return [decision for name, decision in answers.items() if name not in (self._differs or ())]
 

@@ -111,11 +111,13 @@ class SqlStore:
 
     def changes(self, since: int = 0) -> Changes:
         with self._transaction() as connection:
-            revision = connection.scalar(sa.select(tables.meta.c.revision))
-            column = tables.rows.c
+            meta, column = tables.meta.c, tables.rows.c
+            salt, revision = connection.execute(sa.select(meta.identity, meta.revision)).one()
+            if salt != self.salt:  # it was filled from another store while this process had it open
+                self._call(salt)
             query = sa.select(column.kind, column.name, column.version, column.document)
             found = connection.execute(query.where(column.revision > since)).all()
-            return Changes(revision or 0, tuple(row_of(*columns) for columns in found))
+            return Changes(revision, tuple(row_of(*columns) for columns in found))
 
     def get(self, kind: Kind, name: str) -> Row | None:
         with self._transaction() as connection:
@@ -351,9 +353,8 @@ class SqlStore:
                     made = {"id": 1, "identity": uuid4().hex, "schema_version": tables.SCHEMA_VERSION, "revision": 0}
                     connection.execute(sa.insert(tables.meta).values(made))
         with _begun(engine, "BEGIN") as connection:
-            found, self.salt = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
-        # With the file's own number: a copy of this database that goes on elsewhere is another store.
-        self.identity = f"{self.salt}-{self._path.stat().st_ino}"
+            found, salt = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
+        self._call(salt)
         if found not in tables.KNOWN_VERSIONS:
             known = f"this flaggate knows {tables.SCHEMA_VERSION}; use the newer flaggate"
             raise StoreError(self.url, f"its schema is version {found}, {known}")
@@ -362,6 +363,10 @@ class SqlStore:
                 tables.complete(connection)
                 older = tables.meta.c.schema_version == found  # unless somebody was faster
                 connection.execute(sa.update(tables.meta).where(older).values(schema_version=tables.SCHEMA_VERSION))
+
+    def _call(self, salt: str) -> None:
+        # With the file's own number: a copy of this database that goes on elsewhere is another store.
+        self.salt, self.identity = salt, f"{salt}-{self._path.stat().st_ino}"
 
     def _use_wal(self) -> None:
         assert self._connection is not None  # the engine made it

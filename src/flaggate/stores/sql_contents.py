@@ -70,6 +70,7 @@ def fill(connection: sa.Connection, given: Contents) -> None:
     )
     for units in given.units:
         _fill_units(connection, units)
+    connection.execute(sa.delete(tables.progress))  # that of a process which looked at nothing
     kept = [{"name": name, "document": dumps(document)} for name, document in given.progress.items()]
     _insert(connection, tables.progress, kept)
     connection.execute(sa.update(tables.meta).values(identity=given.salt, revision=given.revision))

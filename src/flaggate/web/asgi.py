@@ -303,7 +303,8 @@ _LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.
 def _path_of(scope: Mapping[str, Any]) -> str:
     """The path below the app's root."""
     path: str = scope["path"]
-    return path.removeprefix(scope.get("root_path", "").rstrip("/"))
+    root = scope.get("root_path")
+    return path.removeprefix(root.rstrip("/")) if root else path
 
 
 async def _send_health(site: Site, scope: Scope, send: Send) -> None:

@@ -22,7 +22,7 @@ from flaggate.web.caching import DEPENDS_ON, Depends
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
 from flaggate.web.context import Draft, Given, told, words_of
 from flaggate.web.health import checked_path
-from flaggate.web.routes import Routes, Table, Uncounted
+from flaggate.web.routes import Routes, Table, uncounted_paths
 
 if TYPE_CHECKING:
     from flaggate.runtime.snapshot import Snapshot
@@ -80,7 +80,7 @@ class Site:
         self.context = context
         self.addresses = ClientAddresses(trusted_proxies, proxy_header)
         self.routes = Routes({} if routes is None else routes)
-        self.uncounted = Uncounted(uncounted)
+        self.uncounted = uncounted_paths(uncounted)
         self.health = checked_path(health)
         self.visitors: Visitors | None = None
         if secret_keys is not None:

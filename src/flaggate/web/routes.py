@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 from flaggate.errors import SettingError
 
-__all__ = ["FLAG_NAME", "HEALTH_PATHS", "Gated", "Routes", "Table", "Uncounted", "is_flag_name", "is_plain_path"]
+__all__ = ["FLAG_NAME", "HEALTH_PATHS", "Gated", "Routes", "Table", "is_flag_name", "is_plain_path", "uncounted_paths"]
 
 Table: TypeAlias = Mapping[str, str | tuple[str, str]]
 """Path to flag, or to flag and the path that is served instead where it is off."""
@@ -78,26 +78,29 @@ class Routes:
         return Gated(flag, otherwise)
 
 
-class Uncounted:
+def uncounted_paths(paths: Iterable[str]) -> Container[str]:
     """Paths whose requests no guard is to judge by: those of health checks, which nobody would miss, and the app's.
 
     Raises:
         SettingError: for what is no list of paths.
     """
+    allowed = 'a list of paths: ["/metrics", "/internal/*"]'
+    if isinstance(paths, str) or not isinstance(paths, Iterable):
+        raise SettingError("uncounted", paths, allowed)
+    patterns = []
+    for number, path in enumerate(paths):
+        if not isinstance(path, str) or not is_plain_path(path):
+            raise SettingError("uncounted", path, allowed)
+        patterns.append(_pattern(path, number))
+    return _Uncounted(re.compile("|".join(patterns), re.DOTALL)) if patterns else HEALTH_PATHS
 
-    def __init__(self, paths: Iterable[str]) -> None:
-        allowed = 'a list of paths: ["/metrics", "/internal/*"]'
-        if isinstance(paths, str) or not isinstance(paths, Iterable):
-            raise SettingError("uncounted", paths, allowed)
-        patterns = []
-        for number, path in enumerate(paths):
-            if not isinstance(path, str) or not is_plain_path(path):
-                raise SettingError("uncounted", path, allowed)
-            patterns.append(_pattern(path, number))
-        self._pattern = re.compile("|".join(patterns), re.DOTALL) if patterns else None
 
-    def __contains__(self, path: str) -> bool:
-        return path in HEALTH_PATHS or (self._pattern is not None and self._pattern.fullmatch(path) is not None)
+class _Uncounted:
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        self._pattern = pattern
+
+    def __contains__(self, path: object) -> bool:
+        return path in HEALTH_PATHS or (isinstance(path, str) and self._pattern.fullmatch(path) is not None)
 
 
 HEALTH_PATHS: Final = frozenset(

@@ -77,6 +77,38 @@ def test_the_store_is_in_the_projects_database(tmp_path: Path, more: str, option
     assert "it hurts" in said
 
 
+def test_everything_moves_into_the_projects_database_and_out_of_it(tmp_path: Path) -> None:
+    project = Project(tmp_path)
+
+    def move(old: str, new: str) -> tuple[int, str]:
+        code, said = project.manage("flaggate", "move", "--from", old, "--to", new)
+        return code, said.splitlines()[-1] if code else said
+
+    assert project.manage("migrate", "--verbosity=0") == (0, "")
+    for command in (["apply", "flags.toml"], ["on", "banner"], ["kill", "banner", "--reason", "it hurts"]):
+        assert project.manage("flaggate", *command)[0] == 0
+    assert move("django", "django") == (2, "Error: --from and --to name the same store: django.")
+    allowed = "DATABASES has no 'other'; allowed: default, flags"
+    assert move("django", "django:other") == (2, f"Error: django:other: {allowed}.")
+    code, said = move("django", "django:flags")
+    assert code == 3
+    assert said.endswith("; manage.py migrate flaggate --database flags makes its tables")
+    code, said = move("django", "sqlite:///moved.db")
+    assert code == 0, said
+    assert said.startswith("carried to sqlite:///moved.db: 1 flag, 0 segments, 3 events, ")
+    assert project.manage("migrate", "--verbosity=0", "--database=flags") == (0, "")
+    code, said = move("sqlite:///moved.db", "django:flags")
+    assert code == 0, said
+    assert "next: say django:flags where sqlite:///moved.db was said" in said
+    code, said = move("sqlite:///moved.db", "django")
+    assert (code, said) == (
+        1,
+        "django:default: it is not empty: only an empty store takes another one's contents",
+    )
+    (tmp_path / "project.py").write_text(SETTINGS.format(more='FLAGGATE_STORE = "django:flags"'))
+    assert "it hurts" in project.manage("flaggate", "history", "banner")[1]
+
+
 def test_the_migrations_are_those_of_the_models(tmp_path: Path) -> None:
     """Also where the project has another kind of primary key."""
     project = Project(tmp_path, 'DEFAULT_AUTO_FIELD = "django.db.models.SmallAutoField"')

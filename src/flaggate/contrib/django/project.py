@@ -21,7 +21,7 @@ from flaggate.web.context import words_of
 from flaggate.web.request import ContextMaker, Site
 from flaggate.web.settings import OF_GATE, check_names, opened, renamed, settings_from
 
-__all__ = ["forget", "gate", "known_key", "site"]
+__all__ = ["forget", "gate", "known_key", "own_store", "site"]
 
 _WORDS: Final = ("geo", "routes", "trusted_proxies", "proxy_header", "secret_keys", "uncounted", "health")
 _OWN_KEYS: Final = "SECRET_KEY and SECRET_KEY_FALLBACKS"
@@ -85,15 +85,24 @@ def _store(config: Mapping[str, Any]) -> Store | None:
     if is_under_test_runner():
         return MemoryStore()
     store = config.get("FLAGGATE_STORE", _IN_DATABASES)
-    name, _, alias = str(store).partition(":")
+    try:
+        return own_store(str(store))
+    except StoreError as error:
+        raise SettingError("FLAGGATE_STORE", store, f"an alias of DATABASES ({error})") from error
+
+
+def own_store(called: str) -> Store | None:
+    """The store that is called `django` or `django:ALIAS`; None = it is none in the project's databases.
+
+    Raises:
+        StoreError: DATABASES has no such alias, or its driver is missing.
+    """
+    name, _, alias = called.partition(":")
     if name != _IN_DATABASES:
         return None
     from flaggate.contrib.django.store import DjangoStore  # with its tables: once the project's apps are there
 
-    try:
-        return DjangoStore(alias) if alias else DjangoStore()
-    except StoreError as error:
-        raise SettingError("FLAGGATE_STORE", store, f"an alias of DATABASES ({error})") from error
+    return DjangoStore(alias) if alias else DjangoStore()
 
 
 def _own_keys() -> list[str | bytes]:

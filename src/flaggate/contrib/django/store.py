@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -27,16 +27,18 @@ from django.db.models.expressions import RawSQL
 from django.utils.connection import ConnectionDoesNotExist
 
 from flaggate.contrib.django import models as tables
+from flaggate.contrib.django import store_contents
 from flaggate.contrib.django.connection import Connections, hurried, hurry_transaction
 from flaggate.contrib.django.failures import store_errors
 from flaggate.contrib.django.store_counts import Counts
+from flaggate.contrib.django.uncommitted import Uncommitted, is_within, uncommitted_in
 from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
 from flaggate.rollout.state import Event
-from flaggate.runtime.gate import Gate
-from flaggate.runtime.process import watched
 from flaggate.stores.base import (
+    NOT_EMPTY,
     PRESENCE_SPANS,
     Changes,
+    Contents,
     Count,
     Kind,
     Lease,
@@ -131,7 +133,7 @@ class DjangoStore:
             # MySQL compares without regard to case.
             return None if found is None or found[2] is None or found[0] != name else row_of(kind, *found)
 
-    def _look(self, uncommitted: _Uncommitted | None) -> int:
+    def _look(self, uncommitted: Uncommitted | None) -> int:
         """The committed revision; and whose it is."""
         found = self._of(tables.Ledger).filter(pk=_ROWS).values_list("identity", "revision")
         self.salt, revision = next(iter(found), ("", 0))
@@ -140,7 +142,7 @@ class DjangoStore:
 
     def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
         with self._errors(), self._connections.used() as connection:
-            within = _is_within(connection)
+            within = is_within(connection)
             if within and holder is not None:
                 raise self._busy("what only the lease's holder writes")
             if not within:
@@ -154,7 +156,7 @@ class DjangoStore:
                 self._write(writes, revision)
                 self._of(tables.Event).bulk_create([tables.Event(**event_columns(event)) for event in events])
             if within:
-                told = self._uncommitted(connection) or _Uncommitted(self.alias, revision - 1)
+                told = uncommitted_in(connection, self.url) or Uncommitted(self.url, revision - 1)
                 transaction.on_commit(told, using=self.alias, robust=True)
         return revision
 
@@ -320,6 +322,28 @@ class DjangoStore:
         with self._beside(_PRESENCE, "that this process has gone"):
             self._of(tables.Presence).filter(process=process).delete()
 
+    # --- from one store to another ----------------------------------------------------------
+
+    def contents(self) -> Contents:
+        with self._reading(), store_contents.one_view(self.alias):
+            return store_contents.contents(self.alias, revision=self._look(None), salt=self.salt)
+
+    def fill(self, contents: Contents) -> None:
+        with self._errors(), self._connections.used() as connection:
+            if is_within(connection):
+                raise self._busy("another store's contents")
+            self._make(_ROWS, _COUNTS, _LEASE)
+            with self._transaction(connection):
+                revisions = [self._claim(ledger)[1] for ledger in (_ROWS, _COUNTS, _LEASE)]
+                if revisions[:2] != [1, 1]:
+                    raise StoreError(self.url, NOT_EMPTY)
+                store_contents.fill(self.alias, contents)
+                as_there = {"identity": contents.salt, "revision": contents.revision}
+                self._of(tables.Ledger).filter(pk=_ROWS).update(**as_there)
+        self.identity = self.salt = contents.salt
+
+    # --- forks ------------------------------------------------------------------------------
+
     def before_fork(self) -> None:
         self._connections.before_fork()
 
@@ -339,10 +363,10 @@ class DjangoStore:
         return table.objects.using(self.alias)
 
     @contextmanager
-    def _reading(self) -> Iterator[_Uncommitted | None]:
+    def _reading(self) -> Iterator[Uncommitted | None]:
         """With what the app's transaction wrote; within one there is a savepoint, so that no failure breaks it."""
         with self._errors(), self._connections.used() as connection, ExitStack() as stack:
-            uncommitted = self._uncommitted(connection)
+            uncommitted = uncommitted_in(connection, self.url)
             if connection.in_atomic_block:
                 stack.enter_context(transaction.atomic(using=self.alias))
             yield uncommitted
@@ -361,7 +385,7 @@ class DjangoStore:
         """
         # The threads of a process come in turn: SQLite lets those who wait for each other starve.
         with self._in_turn, self._errors(), self._connections.used() as connection:
-            if _is_within(connection):
+            if is_within(connection):
                 raise self._busy(what)
             self._make(ledger)
             with hurried(connection), self._transaction(connection):
@@ -372,33 +396,5 @@ class DjangoStore:
     def _busy(self, what: str) -> BusyError:
         return BusyError(self.url, f"{what}: not before the end of the app's transaction")
 
-    def _uncommitted(self, connection: Any) -> _Uncommitted | None:
-        """What the app's transaction wrote and has not rolled back: Django forgets what is to be called, then."""
-        if not _is_within(connection):
-            return None
-        told = (function for _, function, *_ in connection.run_on_commit)
-        return next((one for one in told if isinstance(one, _Uncommitted) and one.alias == self.alias), None)
-
     def _errors(self) -> AbstractContextManager[None]:
         return store_errors(self.url, self.alias)
-
-
-@dataclass(frozen=True)
-class _Uncommitted:
-    """Called when the app's transaction is committed: this process's gates look at once, not two seconds later."""
-
-    alias: str
-    before: int
-    """The committed revision."""
-
-    def __call__(self) -> None:
-        for gate in watched():
-            if isinstance(gate, Gate) and isinstance(gate.store, DjangoStore) and gate.store.alias == self.alias:
-                gate.pull()
-
-
-def _is_within(connection: Any) -> bool:
-    """Whether this is inside of an app's atomic block; that of a TestCase is none, as for `atomic(durable=True)`."""
-    if not connection.in_atomic_block:
-        return False
-    return not (connection.atomic_blocks and connection.atomic_blocks[-1]._from_testcase)

@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from flaggate.cli.main import run, write_anything
-from flaggate.contrib.django.project import gate
+from flaggate.contrib.django.project import gate, own_store
 from flaggate.errors import SettingError
 
 __all__ = ["Command"]
@@ -50,7 +50,7 @@ class Command(BaseCommand):
 
     def _run(self, arguments: Sequence[str], program: str, *, is_last: bool = True) -> int:
         try:
-            return run(arguments, store=gate().store, program=program)
+            return run(arguments, store=gate().store, program=program, place=own_store)
         except SettingError as error:
             self.stderr.write(str(error))
             return _WRONG_INPUT
