@@ -324,11 +324,13 @@ class Gate:
             self._puller.keep_copy()
         self._look_after()
         if self._duties.is_time_to_tick():
+            self._look_off()
             self.tick()
 
     def _look_after(self) -> None:
         if self._background and self._puller.problem is None:
             self._duties.say(0 if self._snapshot is None else self._snapshot.revision, self._puller.asked_seconds)
+        self._look_off()
         for look in self._upkeep:
             look()
         if self.meter.look_for_hangs() or self._duties.is_time_to_flush():
@@ -377,14 +379,20 @@ class Gate:
         """
         with self._pull_lock:
             puller, before = self._puller, self._of_store
-            if puller.look_off() and self._is_ready.is_set():
-                self._publish(puller.snapshot)  # a kill by environment or file does not wait for the store
+            self._look_off()
             snapshot = puller.pull(is_heard=is_heard)
             if snapshot is not before or not self._is_ready.is_set():
                 with self._begin_lock:
                     self._publish(snapshot)
                     self._is_ready.set()
             return snapshot is not before
+
+    def _look_off(self) -> None:
+        """A kill by environment or file does not wait for the store, or for what is under way there now and no more: it is
+        looked at between any two questions that may wait."""
+        with self._pull_lock:
+            if self._puller.look_off() and self._is_ready.is_set():
+                self._publish(self._puller.snapshot)
 
     def names(self, sought: Collection[str]) -> frozenset[str] | None:
         """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""

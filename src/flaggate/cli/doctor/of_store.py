@@ -84,7 +84,7 @@ def _answers(store: Store) -> Iterator[Finding]:
 
 def _flags(store: Store) -> Finding:
     snapshot = Snapshot().updated(_patient(store.changes))
-    problems = snapshot.problems()
+    problems = snapshot.problems
     words = counted(len(snapshot.entries), "flag")
     if not problems:
         return ok("flags", words)
