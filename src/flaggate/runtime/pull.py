@@ -66,6 +66,11 @@ class Puller:
         """How long ago the store confirmed what this process answers from."""
         return monotonic() - self._asked_at
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the store has answered this process: an empty one, too, says what is."""
+        return self._is_fresh
+
     def pull(self, *, is_heard: bool = False) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`.
 
