@@ -20,33 +20,21 @@ _SEED = (
 )
 
 
-def _conditions(register: Any) -> None:
+def _conditions() -> dict[str, Any]:
     """The app's own: of the built-in ones (user, path, parameter, dates) the plan needs none."""
 
-    @register("not denied")
-    def not_denied(_value: bool, request: Any = None, **_: Any) -> bool:
-        return request.row["account"] not in DENIED
-
-    @register("staff")
-    def staff(_value: bool, request: Any = None, **_: Any) -> Any:
-        return request.row["staff"]
-
-    @register("half of")
-    def half_of(value: str, request: Any = None, **_: Any) -> bool:
+    def half_of(value: str, request: Any, **_: Any) -> bool:
         row = request.row
         return f"{row['city']}, {row['country']}" == value and half(row["user"])
 
-    @register("group")
-    def group(value: str, request: Any = None, **_: Any) -> bool:
-        return value in request.row["groups"]
-
-    @register("tier")
-    def tier(value: str, request: Any = None, **_: Any) -> Any:
-        return request.row["tier"] == value
-
-    @register("tenth")
-    def share(_value: bool, request: Any = None, **_: Any) -> bool:
-        return tenth(request.row["user"])
+    return {
+        "not denied": lambda _value, request, **_: request.row["account"] not in DENIED,
+        "staff": lambda _value, request, **_: request.row["staff"],
+        "half of": half_of,
+        "group": lambda value, request, **_: value in request.row["groups"],
+        "tier": lambda value, request, **_: request.row["tier"] == value,
+        "tenth": lambda _value, request, **_: tenth(request.row["user"]),
+    }
 
 
 class DjangoFlags:
@@ -86,7 +74,8 @@ class DjangoFlags:
         from flags.conditions import register
         from flags.state import flag_enabled
 
-        _conditions(register)
+        for name, condition in _conditions().items():
+            register(name, fn=condition)
         new = RequestFactory().get
 
         def request_of(row: Row) -> Any:

@@ -113,18 +113,18 @@ class Statsig:
     def load(self, folder: Path, _rows: Sequence[Row]) -> dict[str, Any]:
         from statsig_python_core import (
             DataStore,
-            DataStoreBytesResponse,
+            DataStoreResponse,
             FeatureGateEvaluationOptions,
             Statsig,
             StatsigOptions,
             StatsigUser,
         )
 
-        specs = (folder / "specs.json").read_bytes()
+        specs = (folder / "specs.json").read_text()
 
         class Store(DataStore):  # type: ignore[misc]  # without types
-            def get_bytes(self, _key: str) -> Any:
-                return DataStoreBytesResponse(specs, TIME)
+            def get(self, _key: str) -> Any:
+                return DataStoreResponse(specs, TIME)
 
         client = Statsig(
             "secret-bench",
