@@ -42,7 +42,7 @@ class DjangoFlags:
 
     name = "django-flags"
     distribution = "django-flags"
-    imports = "import django; from django.conf import settings; settings.configure(); django.setup(); from flags.state import flag_enabled"
+    imports = "from flags.state import flag_enabled"
     context = "request_of(row)"
     ask = "flag_enabled(flag, request=context)"
     all = ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,8 @@ class LaunchDarkly:
 
     name = "LaunchDarkly"
     distribution = "launchdarkly-server-sdk"
-    imports = "import ldclient; from ldclient.config import Config"
+    # Where it is installed alone it reads JSON as JSON; PyYAML, which another peer brings, takes a hundred times as long.
+    imports = 'import sys; sys.modules["yaml"] = None; import ldclient; from ldclient.config import Config'
     context = 'Context.from_dict({"kind": "user", "key": row["user"], **row})'
     ask = "client.variation(flag, context, False)"
     all = "client.all_flags_state(context).to_values_map()"
@@ -76,8 +76,6 @@ class LaunchDarkly:
         (folder / "flags.json").write_text(json.dumps(document))
 
     def load(self, folder: Path, _rows: Sequence[Row]) -> dict[str, Any]:
-        # Where it is installed alone it reads JSON as JSON; PyYAML, which another peer brings, takes a hundred times as long.
-        sys.modules["yaml"] = None  # type: ignore[assignment]
         from ldclient.client import LDClient
         from ldclient.config import Config
         from ldclient.context import Context

@@ -46,7 +46,7 @@ def peer_of(module: str) -> Peer:
 
 
 def compare(call: str, reference: str, each: int, runs: int, names: Names) -> dict[str, float]:
-    """Seconds of the call, and how many times the reference's; both hold `each` questions."""
+    """Seconds of the call and of the reference for one of the `each` questions that they hold, and the ratio."""
     timers = [timeit.Timer(text, timer=time.thread_time, globals=names) for text in (call, reference)]
     once = [min(timer.timeit(1), timer.timeit(1)) for timer in timers]
     loops = [max(1, ceil(RUN_SECONDS / max(seconds, 1e-6))) for seconds in once]
@@ -58,6 +58,7 @@ def compare(call: str, reference: str, each: int, runs: int, names: Names) -> di
     return {
         "seconds": statistics.median(theirs for theirs, _ in pairs),
         "ratio": statistics.median(theirs / by_hand for theirs, by_hand in pairs),
+        "by_hand": statistics.median(by_hand for _, by_hand in pairs),
     }
 
 
@@ -73,6 +74,7 @@ def decided(peer: Peer, names: Names, runs: int, by_hand: str = "by_hand(person)
 def started(peer: Peer, folder: Path, flags: int, members: int = 0) -> tuple[Names, dict[str, float]]:
     """The peer with that many flags; with the CPU seconds that this took in all threads, and the memory after it."""
     rows = () if flags == MANY else plan.PERSONS
+    exec(peer.imports, {})
     begun = time.process_time()
     names = peer.load(folder, rows)
     seconds = time.process_time() - begun

@@ -49,7 +49,7 @@ class _Cache:
     def get_flag_definitions(self) -> Any:
         return json.loads(self._file.read_text())
 
-    def on_flag_definitions_received(self, data: Any) -> None:
+    def on_flag_definitions_received(self, data: Any) -> None:  # noqa: ARG002  # by this name
         raise AssertionError("it fetched them")
 
     def shutdown(self) -> None:
