@@ -48,7 +48,10 @@ class CaseError(Exception):
 
 
 def _run(*arguments: str) -> str:
-    command = [sys.executable, "-m", "benchmarks.peers.measure", *arguments]
+    return _output([sys.executable, "-m", "benchmarks.peers.measure", *arguments])
+
+
+def _output(command: Sequence[str]) -> str:
     try:
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=CASE_TIMEOUT_SECONDS, env=ENVIRONMENT
@@ -84,7 +87,7 @@ def _import_seconds(statements: str, runs: int) -> float:
 
     def took(code: str) -> float:
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, env=ENVIRONMENT)
+        _output([sys.executable, "-c", code])
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -155,7 +158,7 @@ def main() -> None:
             measured.append(figures_of(module, peer, options.quick))
             print(_line(cells(peer, measured[-1])), flush=True)
             notes.append(f"- {peer.name}: {peer.note}")
-        except (CaseError, ImportError, subprocess.CalledProcessError) as error:
+        except CaseError as error:
             failures.append(f"{module}: {error}")
     if measured:
         print(_line(cells_by_hand(measured)))
