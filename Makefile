@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
+BENCH_VENV := .venv-bench
 
-.PHONY: demo example test check bench guards clean
+.PHONY: demo example test check bench bench-long guards clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -18,10 +19,13 @@ check: $(VENV)/dev
 	$(BIN) -m ruff check .
 	$(BIN) -m mypy
 
-bench: $(VENV)/test
+bench: $(BENCH_VENV)/peers $(VENV)/test
+	$(BENCH_VENV)/bin/python -m benchmarks.peers $(ARGS)
 	$(BIN) benchmarks/decide.py
 	$(BIN) benchmarks/middleware.py
 	$(BIN) benchmarks/frameworks.py
+
+bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
@@ -30,7 +34,7 @@ guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH_VENV)
 
 $(BIN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -47,4 +51,11 @@ $(VENV)/test: $(BIN) pyproject.toml
 
 $(VENV)/dev: $(BIN) pyproject.toml
 	$(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The peers have an environment of their own: what they bring must not meet the tests.
+$(BENCH_VENV)/peers: benchmarks/peers/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+	  --requirement benchmarks/peers/requirements.txt
 	@touch $@
