@@ -169,7 +169,9 @@ def test_in_the_watch_nobody_names_themselves(store: MemoryStore, clock: Clock) 
     assert "the owner stays: during the watch this is for owner@example.com" in said
 
 
-@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "inf", "nan", "9" * 4000, "0." + "1" * 4000])
+@pytest.mark.parametrize(
+    "number", ["1e999999", "1e-999999", "inf", "nan", "sNaN", "\u0661\u0660", "9" * 4000, "0." + "1" * 4000]
+)
 @pytest.mark.parametrize(
     "field", ["stages-1-share", "stages-1-min_sample", "guards-1-vs_control", "guards-1-limit", "deny"]
 )
@@ -178,6 +180,13 @@ def test_a_number_that_nobody_means_is_answered_at_once(owner: Visitor, field: s
     owner.press("/new", **MADE | {field: f"{{ x = {number} }}" if field == "deny" else number, "what": "check"})
     assert owner.status == 422
     assert time.monotonic() - begun < 5
+
+
+def test_what_is_typed_has_no_nul(owner: Visitor, store: MemoryStore) -> None:
+    """However it is written: PostgreSQL keeps none."""
+    body = f"token={owner.token()}&reason=a%00b\0c".encode()
+    assert owner.browser.post("/flags/banner/do/kill", content=body).status_code == 303
+    assert store.history("banner", limit=1)[0].reason == "a\ufffdb\ufffdc"
 
 
 def test_what_is_nested_without_an_end_is_a_mistake(owner: Visitor) -> None:

@@ -154,11 +154,11 @@ async def fields_in(request: Request) -> Mapping[str, str]:
                 raise HTTPException(413)
     except ClientDisconnect:
         raise HTTPException(400) from None  # nobody hears it
-    text = body.decode("utf-8", "replace").replace("\0", "\ufffd")
     try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise HTTPException(413) from None
+    return {name: value.replace("\0", "\ufffd") for name, value in pairs}  # of NULs, which not all stores take
 
 
 def number_in(text: str) -> int | None:
