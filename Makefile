@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 
-.PHONY: demo example test check bench guards clean
+.PHONY: demo example test check bench guards fuzz clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -25,6 +25,13 @@ bench: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
+
+# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+fuzz: SCALE ?= 150
+fuzz: SEED ?= 0
+fuzz: $(VENV)/test
+	FLAGGATE_FUZZ=$(SCALE) FLAGGATE_FUZZ_SEED=$(SEED) $(BIN) -m pytest tests/fuzz --numprocesses 2 -m fuzz $(ARGS)
+	$(BIN) -m tests.fuzz.growth
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
