@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from flaggate.console.forms import document_of, draft_of, fields_of
 from flaggate.flags.document import parse
+from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.runtime.rights import Right
+from flaggate.stores.base import Kind, Row
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.record import read_flag
 from tests.console.scenes import PLAN, Visitor
@@ -187,6 +189,23 @@ def test_what_is_typed_has_no_nul(owner: Visitor, store: MemoryStore) -> None:
     body = f"token={owner.token()}&reason=a%00b\0c".encode()
     assert owner.browser.post("/flags/banner/do/kill", content=body).status_code == 303
     assert store.history("banner", limit=1)[0].reason == "a\ufffdb\ufffdc"
+
+
+def test_an_alert_has_no_nul(store: MemoryStore) -> None:
+    class Strict(MemoryStore):
+        def get(self, kind: Kind, name: str) -> Row | None:
+            assert "\0" not in name, "which PostgreSQL refuses"
+            return super().get(kind, name)
+
+    strict = Strict()
+    Control(strict).apply(parse(PLAN), actor="owner@example.com")
+    Control(strict).act(Verb.START, "invoicing", actor="owner@example.com")
+    alert = Visitor(strict, hook_token="a token of an alert")
+    headers = {"Authorization": "Bearer a token of an alert"}
+    assert alert.browser.post("/hooks/rollback/a%00b", headers=headers).status_code == 404
+    assert alert.browser.post("/hooks/rollback/invoicing?reason=a%00b", headers=headers).status_code == 200
+    assert strict.history("invoicing", limit=1)[0].reason == "a\ufffdb"
+    assert alert.browser.post("/flags/a%00b/do/kill", data={"token": alert.token()}).status_code == 404
 
 
 def test_what_is_nested_without_an_end_is_a_mistake(owner: Visitor) -> None:

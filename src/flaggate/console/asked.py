@@ -26,7 +26,7 @@ from flaggate.runtime.rights import Right, may
 from flaggate.stores.base import Store
 from flaggate.stores.record import rollout_of
 
-__all__ = ["SAID", "Asked", "Site", "fields_in", "number_in"]
+__all__ = ["SAID", "Asked", "Site", "fields_in", "number_in", "without_nul"]
 
 _MOST_BYTES: Final = 200_000
 """Of a form."""
@@ -158,7 +158,12 @@ async def fields_in(request: Request) -> Mapping[str, str]:
         pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise HTTPException(413) from None
-    return {name: value.replace("\0", "\ufffd") for name, value in pairs}  # of NULs, which not all stores take
+    return {name: without_nul(value) for name, value in pairs}
+
+
+def without_nul(text: str) -> str:
+    """What somebody typed, as all stores take it: PostgreSQL keeps no NUL, and looks for none."""
+    return text.replace("\0", "\ufffd")
 
 
 def number_in(text: str) -> int | None:
