@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 
-.PHONY: demo example test check bench guards fuzz clean
+.PHONY: demo example test test-long check bench guards fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -11,7 +11,11 @@ example: $(VENV)/demo
 	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
-	$(BIN) -m pytest --numprocesses 3
+	$(BIN) -m pytest --numprocesses 3 -m "not long"
+
+# What takes half a minute and more.
+test-long: $(VENV)/test
+	$(BIN) -m pytest -m long
 
 check: $(VENV)/dev
 	$(BIN) -m ruff format --check .
@@ -32,6 +36,11 @@ fuzz: SEED ?= 0
 fuzz: $(VENV)/test
 	FLAGGATE_FUZZ=$(SCALE) FLAGGATE_FUZZ_SEED=$(SEED) $(BIN) -m pytest tests/fuzz --numprocesses 2 -m fuzz $(ARGS)
 	$(BIN) -m tests.fuzz.growth
+
+# An hour under load, or so many MINUTES.
+soak: MINUTES ?= 60
+soak: $(VENV)/test
+	$(BIN) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)

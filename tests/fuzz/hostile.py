@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from hypothesis import strategies as st
 from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode
 
-__all__ = ["ANY_TEXT", "BYTES", "LATIN", "ODD_TEXT", "VALUES", "is_the_same", "mostly", "mutated"]
+__all__ = [
+    "ANY_TEXT",
+    "BYTES",
+    "LATIN",
+    "ODD_TEXT",
+    "VALUES",
+    "Slip",
+    "is_the_same",
+    "mostly",
+    "mutated",
+    "slipped",
+    "slips",
+]
 
 ODD_TEXT: Final = st.sampled_from(
     [
@@ -59,27 +71,36 @@ def mostly(usual: st.SearchStrategy[Any], other: st.SearchStrategy[Any]) -> st.S
     return st.integers(0, 6).flatmap(lambda number: usual if number else other)
 
 
-@st.composite
-def mutated(draw: st.DrawFn, text: str, pieces: st.SearchStrategy[str] = ANY_TEXT) -> str:
-    """The text after a few edits."""
-    for _ in range(draw(st.integers(1, 4))):
-        begin = draw(st.integers(0, len(text)))
-        end = min(len(text), begin + draw(st.integers(0, 12)))
-        part = text[begin:end]
-        match draw(st.integers(0, 5)):
-            case 0:
-                part = ""
-            case 1:
-                part = part * draw(st.integers(2, 40))
-            case 2:
-                part = part.swapcase()
-            case 3:
-                part = part + draw(pieces)
-            case 4:
-                part = draw(pieces)
-            case _:
-                part = part[::-1]
-        text = text[:begin] + part + text[end:]
+def mutated(text: str, pieces: st.SearchStrategy[str] = ANY_TEXT) -> st.SearchStrategy[str]:
+    """The text after a few slips."""
+    return slips(pieces).map(lambda made: slipped(text, made))
+
+
+Slip: TypeAlias = tuple[int, int, str, int, str]
+"""Where, in 10 000ths; how many characters; what becomes of them, how often, and what comes instead."""
+
+
+def slips(pieces: st.SearchStrategy[str] = ANY_TEXT) -> st.SearchStrategy[list[Slip]]:
+    """Of whatever text: one that differs from run to run, as signed ones do, must not change what is drawn."""
+    kinds = st.sampled_from(["gone", "again", "case", "more", "other", "backwards"])
+    one = st.tuples(st.integers(0, 9_999), st.integers(0, 12), kinds, st.integers(2, 40), pieces)
+    return st.lists(one, min_size=1, max_size=4)
+
+
+def slipped(text: str, made: list[Slip]) -> str:
+    """The text after these."""
+    for where, length, kind, times, piece in made:
+        begin = where * (len(text) + 1) // 10_000
+        part = text[begin : begin + length]
+        becomes = {
+            "gone": "",
+            "again": part * times,
+            "case": part.swapcase(),
+            "more": part + piece,
+            "other": piece,
+            "backwards": part[::-1],
+        }
+        text = text[:begin] + becomes[kind] + text[begin + length :]
     return text
 
 
