@@ -23,7 +23,7 @@ from http.client import HTTPConnection
 from importlib import import_module
 from pathlib import Path
 from random import Random
-from statistics import linear_regression
+from statistics import linear_regression, median
 from time import monotonic
 from typing import Any, Final, NamedTuple, TypeAlias
 
@@ -61,8 +61,9 @@ WARM_UP: Final = 0.25
 """Of the time: until caches are full, and each worker has met each act."""
 MB_AN_HOUR: Final = 4.0
 """What resident memory may grow by: 40 bytes for each of a worker's requests, at 100 a second."""
-NOISE_MB: Final = 2.0
-"""What it may grow by in any time: malloc's arenas, and SQLite's cache of 2 MB, fill whenever they like."""
+NOISE_MB: Final = 4.0
+"""What it may grow by in any time: SQLite's cache (2 MB a connection, as its file grows), the sources of 1024 compiled flags
+and malloc's arenas fill whenever they like, and are level then."""
 _A_SAMPLE: Final = 0.5
 """Seconds."""
 
@@ -241,6 +242,12 @@ class Span(NamedTuple):
             3600 * linear_regression([each.at for each in self.samples], [each.rss_mb for each in self.samples]).slope
         )
 
+    def quarters(self) -> list[float]:
+        """The median of its resident memory in each: what fills up becomes level."""
+        length = -(-len(self.samples) // 4)
+        parts = (self.samples[begun : begun + length] for begun in range(0, len(self.samples), length))
+        return [median(each.rss_mb for each in part) for part in parts]
+
     @property
     def may_grow_mb(self) -> float:
         """In this time."""
@@ -293,11 +300,11 @@ class Soaked:
         cells = f"{len(self.sent)} of attempt, stage and arm"
         is_equal = "each as sent" if self.sent == self.counted else "NOT as sent"
         yield f"counts ({cells}; {', '.join(f'{arm} {count:,}' for arm, count in sorted(arms.items()))}): {is_equal}"
-        yield "| worker | RSS at first | at last | slope | threads | files |\n|---|---|---|---|---|---|"
+        yield "| worker | RSS after the warm-up, in each quarter | slope | threads | files |\n|---|---|---|---|---|"
         for pid, span in self.workers.items():
             first, last = span.samples[0], span.samples[-1]
             yield (
-                f"| {pid} | {first.rss_mb:.1f} MB | {last.rss_mb:.1f} MB | {span.mb_an_hour:+.2f} MB/h "
+                f"| {pid} | {', '.join(f'{each:.1f}' for each in span.quarters())} MB | {span.mb_an_hour:+.1f} MB/h "
                 f"| {first.threads}, {last.threads} | {first.files}, {last.files} |"
             )
         yield from (f"PROBLEM: {problem}" for problem in self.problems)
