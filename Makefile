@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin/python
 BENCH_VENV := .venv-bench
 
-.PHONY: demo example test check bench bench-long guards clean
+.PHONY: demo example test test-long check bench bench-long guards fuzz soak drill clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -12,7 +12,11 @@ example: $(VENV)/demo
 	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
-	$(BIN) -m pytest --numprocesses 3
+	$(BIN) -m pytest --numprocesses 3 -m "not long"
+
+# What takes half a minute and more.
+test-long: $(VENV)/test
+	$(BIN) -m pytest -m long
 
 check: $(VENV)/dev
 	$(BIN) -m ruff format --check .
@@ -29,6 +33,18 @@ bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
+
+# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+fuzz: SCALE ?= 150
+fuzz: SEED ?= 0
+fuzz: $(VENV)/test
+	FLAGGATE_FUZZ=$(SCALE) FLAGGATE_FUZZ_SEED=$(SEED) $(BIN) -m pytest tests/fuzz --numprocesses 2 -m fuzz $(ARGS)
+	$(BIN) -m tests.fuzz.growth
+
+# An hour under load, or so many MINUTES.
+soak: MINUTES ?= 60
+soak: $(VENV)/test
+	$(BIN) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
