@@ -139,7 +139,7 @@ class Puller:
     def _read_store(self, *, is_heard: bool = False) -> None:
         if is_heard and self._is_fresh:
             changes = self._store.changes(since=self.snapshot.revision)
-            if self._store.identity == self._identity and changes.revision > self.snapshot.revision > changes.began:
+            if self._store.identity == self._identity and changes.revision > self.snapshot.revision:
                 self._take(self.snapshot, changes)
                 return
         snapshot, revision = self.snapshot, self._store.revision()
@@ -159,8 +159,6 @@ class Puller:
         identity, changes = self._store.identity, self._store.changes(since=snapshot.revision)
         if self._store.identity != identity:  # put in its place between the two questions
             changes = self._store.changes()
-            snapshot, self._is_whole = Snapshot(off=snapshot.off), True
-        elif snapshot.revision < changes.began:  # it lost what was read of it, and was written to since
             snapshot, self._is_whole = Snapshot(off=snapshot.off), True
         self._take(snapshot, changes)
 

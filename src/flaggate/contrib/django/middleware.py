@@ -166,6 +166,10 @@ class DjangoVisit(RequestVisit):
         """In a template `request.flags.new_invoicing`: with underscores, because it takes no hyphens."""
         return self.is_on(name.replace("_", "-"))
 
+    def is_on(self, name: str) -> bool:
+        """Whether the flag is on in this visit."""
+        return self.decide(name).is_on
+
     def decide(self, name: str) -> Decision:
         self._follow()
         return self._seen_by_caches(super().decide(name))
