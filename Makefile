@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
 
-.PHONY: demo example test check bench guards clean
+.PHONY: demo example test test-long check bench guards drill clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -11,7 +11,10 @@ example: $(VENV)/demo
 	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
-	$(BIN) -m pytest --numprocesses 3
+	$(BIN) -m pytest --numprocesses 3 -m 'not long'
+
+test-long: $(VENV)/test
+	$(BIN) -m pytest -m long
 
 check: $(VENV)/dev
 	$(BIN) -m ruff format --check .
@@ -25,6 +28,9 @@ bench: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
+
+drill: $(VENV)/test
+	$(BIN) -m benchmarks.drill $(ARGS)
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
