@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from flaggate import Context, Gate
 from flaggate.cli.main import run
 from flaggate.errors import CarryError, StoreError
 from flaggate.runtime.carry import carry
@@ -20,7 +23,7 @@ from flaggate.stores.base import Contents, Count, Presence, Report, Store, UnitC
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.cli.conftest import Terminal
-from tests.runtime.scenes import FRIENDS, bring
+from tests.runtime.scenes import FRIENDS, bring, until
 
 # --- the places between which it moves ----------------------------------------------------------
 
@@ -150,6 +153,18 @@ def test_while_processes_serve_from_it_nothing_is_moved(terminal: Terminal, pair
     with closing(open_store(pair.new)) as store:
         assert store.contents().revision == 0
     assert terminal.json("move", "--from", pair.old, "--to", pair.new, code=1)["kind"] == "CarryError"
+
+
+def test_once_the_app_has_ended_it_moves(terminal: Terminal, pair: Pair) -> None:
+    with closing(Gate.open(pair.old, background=True)) as gate, closing(open_store(pair.old)) as store:
+        assert not gate.is_on("banner", Context("ada"))
+        until(lambda: store.presences() and store.lease(), "it says that it is there, and looks")
+        pair.move(terminal, code=1)
+        assert terminal.err.startswith(f"{socket.gethostname()}:{os.getpid()} serves flags from {pair.old}\n")
+    pair.move(terminal)
+    with closing(Gate.open(pair.new, background=True)) as gate:
+        assert not gate.is_on("banner", Context("ada"))
+        assert gate.health().revision == _contents(pair.old).revision
 
 
 def test_anyway_says_what_is_lost(terminal: Terminal, pair: Pair) -> None:

@@ -176,6 +176,8 @@ async def ask_the_database(asked: object) -> dict[str, str]:
         ({"FLAGGATE_GEO": ""}, r"FLAGGATE_GEO: ''; allowed: a City file"),
         ({"FLAGGATE_DEFINITIONS": 3}, r"FLAGGATE_DEFINITIONS: 3; allowed: a definitions file"),
         ({"FLAGGATE_DEFINITIONS": ""}, r"FLAGGATE_DEFINITIONS: ''; allowed: a definitions file"),
+        ({"FLAGGATE_DIRECTORY": 3}, r"FLAGGATE_DIRECTORY: 3; allowed: a folder of this machine"),
+        ({"FLAGGATE_DIRECTORY": ""}, r"FLAGGATE_DIRECTORY: ''; allowed: a folder of this machine"),
         ({"FLAGGATE_HANG_SECONDS": 0}, r"FLAGGATE_HANG_SECONDS: 0; allowed: a number of seconds above 0"),
         ({"FLAGGATE_HANG_SECONDS": "3"}, r"FLAGGATE_HANG_SECONDS: 3; allowed: a number of seconds above 0"),
         ({"FLAGGATE_NOTIFY": 3}, r"FLAGGATE_NOTIFY: 3; allowed: the file of an Apprise configuration"),
@@ -416,4 +418,15 @@ def test_when_a_request_hangs_is_a_setting(tmp_path: Path) -> None:
     assert app.test_client().get("/").text == "at last"
     gate.flush()
     assert [(count.requests, count.errors) for count in gate.store.counts()] == [(1, 1)]
+    gate.close()
+
+
+def test_a_folder_for_what_is_kept_on_disk(tmp_path: Path) -> None:
+    app = Flask("of its own")
+    store = f"sqlite:///{tmp_path}/flags.db"
+    SqlStore(store).revision()
+    app.config.from_mapping(FLAGGATE_STORE=store, FLAGGATE_DIRECTORY=tmp_path / "mine", FLAGGATE_HEALTH="/up")
+    gate = init_app(app)
+    assert gate.directory == tmp_path / "mine"
+    assert app.test_client().get("/up").json["serving"] is True
     gate.close()

@@ -3,7 +3,7 @@ and where.
 
 The same app stands behind the middleware several times, with other settings each time; the first part of the path says
 which. The store is named by FLAGGATE_STORE, a City file by SITE_CITIES; SITE_TICK_SECONDS says how
-often it looks at rollouts, and with SITE_ASKS_AT_ONCE a flag is asked while this is imported.
+often it looks at rollouts, SITE_DIRECTORY where it keeps its copy of the flags, and with SITE_ASKS_AT_ONCE a flag is asked while this is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from flaggate.runtime.duties import TICK_SECONDS
 from flaggate.web import asgi, wsgi
 
 SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
-    "nobody": {},
+    "nobody": {"health": "/nobody/flaggate/health"},
     "x-forwarded-for": {"trusted_proxies": ["127.0.0.1", "unix"]},
     "forwarded": {"trusted_proxies": ["127.0.0.1", "unix"], "proxy_header": "Forwarded"},
 }
@@ -32,7 +32,9 @@ SETTINGS: Final[Mapping[str, dict[str, Any]]] = {
 _SESSION: Final = URLSafeSerializer("the key of the app's own sessions")
 
 gate = Gate.open(
-    os.environ.get("FLAGGATE_STORE", "memory://"), tick_seconds=float(os.environ.get("SITE_TICK_SECONDS", TICK_SECONDS))
+    os.environ.get("FLAGGATE_STORE", "memory://"),
+    tick_seconds=float(os.environ.get("SITE_TICK_SECONDS", TICK_SECONDS)),
+    directory=os.environ.get("SITE_DIRECTORY"),
 )
 if "SITE_ASKS_AT_ONCE" in os.environ:  # before its server forks
     gate.is_on("new-invoicing")

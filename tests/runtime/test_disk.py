@@ -8,6 +8,7 @@ import stat
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from flaggate import Context, Gate
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.rollout.state import Verb
 from flaggate.runtime.disk import DiskCopy
-from flaggate.stores.base import Changes
+from flaggate.stores.base import Changes, Store
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.runtime.conftest import OpenGate
@@ -565,6 +566,33 @@ def test_off_does_not_wait_for_the_store(store: SqlStore, open_gate: OpenGate, o
     off_file.write_text("banner")
     until(lambda: not gate.is_on("banner", ADA), "the off file counts", seconds=10)
     slow.is_open.set()
+
+
+def test_off_waits_for_one_question_to_the_store_and_no_more(
+    store: SqlStore, open_gate: OpenGate, off_file: Path
+) -> None:
+    """Each of them ends with a time-out: the pull, the counts, the look at the rollouts."""
+
+    class TimesOut(UnreliableStore):
+        answers: list[bool]
+        """What the gate answered when the store was asked the next time."""
+
+        def _pass(self) -> Store:
+            if self.error is not None:
+                self.answers.append(gate.is_on("banner", ADA))
+                off_file.write_text("banner")  # while it waits
+            return super()._pass()
+
+    made: Any = TimesOut(store)
+    made.answers = []
+    gate = open_gate(made, tick_seconds=0.0)
+    with gate.visit(ADA) as visit:
+        assert visit.is_on("banner")
+    gate.tick()
+    made.error = StoreError(store.url, "it timed out")
+    gate.keep()
+    assert len(made.answers) > 1
+    assert made.answers == [True] + [False] * (len(made.answers) - 1)
 
 
 def test_a_flag_that_nobody_can_read_is_off_by_file_too(store: SqlStore, open_gate: OpenGate, off_file: Path) -> None:

@@ -208,7 +208,17 @@ def room_of(module: str) -> str:
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
-        ("sqlalchemy", ["stores/sql.py", "stores/sql_contents.py", "stores/sql_counts.py", "stores/tables.py"]),
+        (
+            "sqlalchemy",
+            [
+                "stores/postgresql.py",
+                "stores/sql.py",
+                "stores/sql_contents.py",
+                "stores/sql_counts.py",
+                "stores/sql_store.py",
+                "stores/tables.py",
+            ],
+        ),
         ("mmh3", ["decide/bucket.py"]),
     ],
 )

@@ -15,6 +15,7 @@ from flaggate import __version__
 from flaggate.cli import declare, moves
 from flaggate.cli.console import console
 from flaggate.cli.demo.command import demo
+from flaggate.cli.doctor.command import doctor
 from flaggate.cli.explain import explain
 from flaggate.cli.history import history
 from flaggate.cli.judge import judge
@@ -65,6 +66,7 @@ _WORDS_OF_OTHERS: Final = {
     "confirm": "approve", "sign-off": "approve", "ok": "approve", "allow": "approve",
     "simulate": "plan", "preview": "plan", "dry-run": "plan", "forecast": "plan", "who": "plan",
     "serve": "run", "daemon": "run", "worker": "run", "scheduler": "run", "cron": "tick", "once": "tick", "look": "tick",
+    "health": "doctor", "diagnose": "doctor", "ping": "doctor", "info": "doctor",
     "export": "history", "audit": "history", "watch": "status", "migrate": "move", "transfer": "move", "copy": "move",
 }  # fmt: skip
 
@@ -101,7 +103,7 @@ def cli() -> None:
 
 for _command in (declare.check, declare.schema, declare.apply, plan, status, explain, history):
     cli.add_command(_command)
-for _command in (*moves.moves, moves.owner, tick, run_command, console, judge, move, demo):
+for _command in (*moves.moves, moves.owner, tick, run_command, console, judge, move, doctor, demo):
     cli.add_command(_command)
 
 

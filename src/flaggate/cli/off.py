@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from flaggate.cli.options import directory_of
 from flaggate.cli.render import line
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.stores.base import Store
@@ -36,19 +37,15 @@ class OffHere:
             line(f"no such flag: {', '.join(strange)}", err=True)
 
 
-def off_here(store: Store) -> OffHere:
-    """Look where an app with this store looks."""
-    switch = _switch(store)
+def off_here(store: Store, directory: Path | None = None) -> OffHere:
+    """Look where an app with this store looks, and this directory if it has one of its own."""
+    switch = OffSwitch(directory_of(store, directory))
     return OffHere(switch.names(), switch.problem)
 
 
 def hint(store: Store, flag: str) -> str:
     """How to turn a flag, or * for all, off without the store."""
-    path = _switch(store).path
+    path = OffSwitch(directory_of(store, None)).path
     file = "" if path is None else f"write {flag} into the file {path.absolute()}, or "
     what = "all flags off on a machine" if flag == EVERYTHING else "it off without the store"
     return f"To turn {what}: {file}start the app with FLAGGATE_OFF={flag}."
-
-
-def _switch(store: Store) -> OffSwitch:
-    return OffSwitch(None if store.directory is None else Path(store.directory))

@@ -24,6 +24,8 @@ __all__ = [
     "as_json",
     "definitions_file",
     "definitions_option",
+    "directory_of",
+    "directory_option",
     "flag_argument",
     "names",
     "no_place",
@@ -151,6 +153,19 @@ store_of_definitions = _store(_open(_brings_definitions))
 
 store_or_definitions = _store(_open_without_file)
 """The store; None where a file takes its place."""
+
+directory_option = click.option(
+    "--directory", metavar="DIR", envvar="FLAGGATE_DIRECTORY", show_envvar=True, type=click.Path(path_type=Path),
+    help="Where the app keeps its copy of the flags and looks for the off file; where the store says, if it is not said.",
+)  # fmt: skip
+
+
+def directory_of(store: Store, given: Path | None) -> Path | None:
+    """Where an app on this machine keeps things; None = nowhere."""
+    if given is not None or store.directory is None:
+        return given
+    return Path(store.directory)
+
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for programs.")
 

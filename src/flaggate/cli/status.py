@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
 
 import click
@@ -11,7 +12,7 @@ import click
 from flaggate.cli.counts import counts_to_json, print_counts
 from flaggate.cli.guards import guards_to_json, print_guards
 from flaggate.cli.off import OffHere, off_here
-from flaggate.cli.options import as_json, program, store_option, text
+from flaggate.cli.options import as_json, directory_option, program, store_option, text
 from flaggate.cli.render import line, local_time, print_json, print_table
 from flaggate.errors import UnknownFlagError, UnreadableError
 from flaggate.rollout.moves import legal_verbs
@@ -36,11 +37,12 @@ _LOOKED_THROUGH: Final = 1000
 
 @click.command(help="Where all flags stand, or everything about one: what comes next, and what it waits for.")
 @click.argument("flag", required=False, callback=text)
+@directory_option
 @store_option
 @as_json
-def status(flag: str | None, store: Store, is_json: bool) -> None:
+def status(flag: str | None, directory: Path | None, store: Store, is_json: bool) -> None:
     """Show where flags stand."""
-    off = off_here(store)
+    off = off_here(store, directory)
     seen = overview(store, datetime.now(UTC))
     if not is_json:
         off.say(seen.rows)

@@ -52,12 +52,13 @@ def init_app(
     proxy_header: str | None = None,
     secret_keys: Iterable[str | bytes] | None = None,
     uncounted: Iterable[str] | None = None,
+    health: str | None = None,
 ) -> Gate:
     """Put flaggate into an app, and return its gate. What is not given is taken from the app's config, as it is now.
 
     Config: FLAGGATE_STORE, FLAGGATE_DEFINITIONS and FLAGGATE_NOTIFY (where there is no gate), FLAGGATE_GEO,
-    FLAGGATE_ROUTES, FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_UNCOUNTED, FLAGGATE_SECRET_KEYS (else SECRET_KEY and
-    SECRET_KEY_FALLBACKS), in the words of `flaggate.web.wsgi.FlaggateMiddleware`.
+    FLAGGATE_ROUTES, FLAGGATE_TRUSTED_PROXIES, FLAGGATE_PROXY_HEADER, FLAGGATE_UNCOUNTED, FLAGGATE_HEALTH, FLAGGATE_SECRET_KEYS
+    (else SECRET_KEY and SECRET_KEY_FALLBACKS), in the words of `flaggate.web.wsgi.FlaggateMiddleware`.
 
     Raises:
         SettingError: for what cannot be used, and for an app that has flaggate already.
@@ -73,6 +74,7 @@ def init_app(
         "proxy_header": proxy_header,
         "secret_keys": secret_keys,
         "uncounted": uncounted,
+        "health": health,
     }
     check_names(app.config, [*OF_GATE, *given])
     settings, keys = settings_from(app.config, given, own_keys=_own_keys(app.config), called=_OWN_KEYS)

@@ -63,6 +63,7 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
         uncounted: Iterable[str] = (),
+        health: str | None = None,
     ) -> None:
         check_served(_endpoints(app))
         made: Any = context
@@ -76,6 +77,7 @@ class FlaggateMiddleware(asgi.FlaggateMiddleware):
             proxy_header=proxy_header,
             secret_keys=secret_keys,
             uncounted=uncounted,
+            health=health,
         )
         if context is not None:  # now that it is known to be one
             self.site.context = lambda scope: context(HTTPConnection(scope))

@@ -60,6 +60,13 @@ class Health(NamedTuple):
     """How often flags were asked that are not there."""
     faults: Mapping[str, int]
     """How often a rule of a flag failed; it was off then."""
+    asked_seconds: float
+    """How long ago the store confirmed what answers; since when this process is there, if it never did."""
+    is_begun: bool
+    """Whether the first pull has ended, whatever came of it."""
+    is_serving: bool
+    """Whether what answers was said: by the store, by the copy on disk, or by the off switch for all flags. Else everything
+    is off because nothing was ever seen."""
 
 
 class Gate:
@@ -247,7 +254,11 @@ class Gate:
         is_alive = keeper is not None and keeper.is_alive()
         problem = self._puller.problem or (self._no_thread if keeper is None else keeper.failure)
         problem = problem or self._duties.problem
-        return Health(revision, is_alive, problem, dict(self.trouble.unknown), dict(self.trouble.faults))
+        is_told = revision > 0 or self._puller.has_answer or (snapshot is not None and snapshot.is_off("*"))
+        trouble = dict(self.trouble.unknown), dict(self.trouble.faults)
+        return Health(
+            revision, is_alive, problem, *trouble, self._puller.asked_seconds, self._is_ready.is_set(), is_told
+        )
 
     @property
     def has_lease(self) -> bool:
@@ -313,11 +324,13 @@ class Gate:
             self._puller.keep_copy()
         self._look_after()
         if self._duties.is_time_to_tick():
+            self._look_off()
             self.tick()
 
     def _look_after(self) -> None:
         if self._background and self._puller.problem is None:
             self._duties.say(0 if self._snapshot is None else self._snapshot.revision, self._puller.asked_seconds)
+        self._look_off()
         for look in self._upkeep:
             look()
         if self.meter.look_for_hangs() or self._duties.is_time_to_flush():
@@ -366,14 +379,20 @@ class Gate:
         """
         with self._pull_lock:
             puller, before = self._puller, self._of_store
-            if puller.look_off() and self._is_ready.is_set():
-                self._publish(puller.snapshot)  # a kill by environment or file does not wait for the store
+            self._look_off()
             snapshot = puller.pull(is_heard=is_heard)
             if snapshot is not before or not self._is_ready.is_set():
                 with self._begin_lock:
                     self._publish(snapshot)
                     self._is_ready.set()
             return snapshot is not before
+
+    def _look_off(self) -> None:
+        """A kill by environment or file does not wait for the store, or for what is under way there now and no more: it is
+        looked at between any two questions that may wait."""
+        with self._pull_lock:
+            if self._puller.look_off() and self._is_ready.is_set():
+                self._publish(self._puller.snapshot)
 
     def names(self, sought: Collection[str]) -> frozenset[str] | None:
         """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""

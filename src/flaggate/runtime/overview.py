@@ -129,9 +129,7 @@ class Overviews:
 
     def _follow(self) -> None:
         changes = self._store.changes(self._revision)
-        # Another one in its place, or one that lost what was read of it.
-        is_another = self._store.identity != self._identity or changes.revision < self._revision
-        if is_another or changes.began > self._revision:
+        if self._store.identity != self._identity or changes.revision < self._revision:  # another one in its place
             self._rows, self._records, self._identity = {}, {}, self._store.identity
             changes = self._store.changes()
         self._revision = changes.revision

@@ -66,6 +66,11 @@ class Puller:
         """How long ago the store confirmed what this process answers from."""
         return monotonic() - self._asked_at
 
+    @property
+    def has_answer(self) -> bool:
+        """Whether the store has answered this process: an empty one, too, says what is."""
+        return self._is_fresh
+
     def pull(self, *, is_heard: bool = False) -> Snapshot:
         """One round. Raises nothing; what went wrong is in `problem`.
 
@@ -134,7 +139,7 @@ class Puller:
     def _read_store(self, *, is_heard: bool = False) -> None:
         if is_heard and self._is_fresh:
             changes = self._store.changes(since=self.snapshot.revision)
-            if self._store.identity == self._identity and changes.revision > self.snapshot.revision > changes.began:
+            if self._store.identity == self._identity and changes.revision > self.snapshot.revision:
                 self._take(self.snapshot, changes)
                 return
         snapshot, revision = self.snapshot, self._store.revision()
@@ -154,8 +159,6 @@ class Puller:
         identity, changes = self._store.identity, self._store.changes(since=snapshot.revision)
         if self._store.identity != identity:  # put in its place between the two questions
             changes = self._store.changes()
-            snapshot, self._is_whole = Snapshot(off=snapshot.off), True
-        elif snapshot.revision < changes.began:  # it lost what was read of it, and was written to since
             snapshot, self._is_whole = Snapshot(off=snapshot.off), True
         self._take(snapshot, changes)
 

@@ -22,6 +22,14 @@ def open_store(url: str, *, create: bool = True) -> Store:
         from flaggate.stores.sql import SqlStore  # SQLAlchemy takes 0.3 s to import
 
         return SqlStore(url, create=create)
+    if url.startswith(("postgresql:", "postgresql+psycopg:")):
+        try:
+            from flaggate.stores.postgresql import PostgresStore
+        except ImportError as error:
+            from flaggate.stores.base import without_password
+
+            raise StoreError(without_password(url), f"pip install 'flaggate[postgresql]' ({error})") from error
+        return PostgresStore(url, create=create)
     if url == "memory://":
         from flaggate.stores.memory import MemoryStore
 
@@ -30,5 +38,6 @@ def open_store(url: str, *, create: bool = True) -> Store:
 
     raise StoreError(
         without_password(url),
-        "this names no store; allowed: sqlite:///PATH (four slashes for an absolute one), memory://",
+        "this names no store; allowed: sqlite:///PATH (four slashes for an absolute one), "
+        "postgresql://user@host/database, memory://",
     )

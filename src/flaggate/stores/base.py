@@ -75,9 +75,6 @@ class Changes:
 
     revision: int
     rows: tuple[Row, ...]
-    began: int = 0
-    """A server that was restored, or failed over, may have lost what processes had read from it: at this revision it was
-    first written to since. Who asked from before it gets all rows, and forgets what it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +267,9 @@ class Store(Protocol):
     poll_seconds: float
     """How often a process asks for the revision."""
     identity: str
-    """Which store this is: another one that was put in its place (restored, made anew) has another. Known
-    once the store was asked for anything."""
+    """Which store this is, and which run of its server wrote it last: one that was restored, or whose place another one
+    took, may have lost what processes had read of it. With another identity they read all of it anew. Known once the
+    store was asked for anything."""
     salt: str
     """Of the hashes of units. Drawn when the store was made, known once it was asked for anything; moves along to another
     store, so that no unit is counted twice there."""
@@ -291,8 +289,7 @@ class Store(Protocol):
         """
 
     def changes(self, since: int = 0) -> Changes:
-        """The rows written after that revision, in one consistent view; all of them if the store's present run began later
-        than that. Sets `identity` as well."""
+        """The rows written after that revision, in one consistent view. Sets `identity` as well."""
 
     def get(self, kind: Kind, name: str) -> Row | None:
         """One row; None if it is not there or was removed."""

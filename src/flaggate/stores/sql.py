@@ -1,4 +1,4 @@
-"""A store in an SQL database, through SQLAlchemy Core: SQLite, one file, any number of processes.
+"""A store in an SQLite file, for any number of processes of one machine.
 
 SQLite: WAL, so that readers and the one writer do not wait for each other; every write transaction
 is BEGIN IMMEDIATE, so that a compare-and-set reads what nobody else is changing.
@@ -14,48 +14,29 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
-from flaggate.rollout.state import Event
-from flaggate.stores import sql_contents, sql_counts, tables
-from flaggate.stores.base import (
-    NOT_EMPTY,
-    PRESENCE_SPANS,
-    Changes,
-    Contents,
-    Count,
-    Kind,
-    Lease,
-    Presence,
-    Report,
-    Row,
-    UnitSum,
-    Window,
-    Write,
-    without_password,
-)
-from flaggate.stores.columns import documents_of, dumps, event_columns, event_of, row_of
+from flaggate.errors import BusyError, StoreError
+from flaggate.stores import tables
+from flaggate.stores.base import Write, without_password
+from flaggate.stores.sql_store import SHORTLY_SECONDS, TableStore
 
 __all__ = ["SqlStore"]
 
 _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
-_SHORTLY_SECONDS = 0.2
 _left_open: list[object] = []
 """Connections that another thread was using during the fork: not ours to close, so they are kept."""
 
 
-class SqlStore:
+class SqlStore(TableStore):
     """A store at an SQLAlchemy URL: `sqlite:///flags.db`.
 
     Args:
@@ -94,7 +75,6 @@ class SqlStore:
         """The one connection that the engine uses too."""
         self._file: tuple[int, int] | None = None
         """Device and inode of what is open."""
-        self.identity = self.salt = ""
         self._is_held = False
 
     def revision(self) -> int:
@@ -108,167 +88,6 @@ class SqlStore:
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
         is_over.wait(seconds)
         return False
-
-    def changes(self, since: int = 0) -> Changes:
-        with self._transaction() as connection:
-            meta, column = tables.meta.c, tables.rows.c
-            salt, revision = connection.execute(sa.select(meta.identity, meta.revision)).one()
-            if salt != self.salt:  # it was filled from another store while this process had it open
-                self._call(salt)
-            query = sa.select(column.kind, column.name, column.version, column.document)
-            found = connection.execute(query.where(column.revision > since)).all()
-            return Changes(revision, tuple(row_of(*columns) for columns in found))
-
-    def get(self, kind: Kind, name: str) -> Row | None:
-        with self._transaction() as connection:
-            column = tables.rows.c
-            query = sa.select(column.version, column.document).where(column.kind == kind, column.name == name)
-            found = connection.execute(query).first()
-            return None if found is None or found.document is None else row_of(kind, name, *found)
-
-    def commit(self, writes: Sequence[Write], events: Sequence[Event], *, holder: str | None = None) -> int:
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            if holder is not None:
-                self._check_lease(connection, holder)
-            revision = int(connection.scalar(sa.select(tables.meta.c.revision)) or 0) + 1
-            for write in writes:
-                self._write(connection, write, revision)
-            if events:
-                connection.execute(sa.insert(tables.events), [event_columns(event) for event in events])
-            connection.execute(sa.update(tables.meta).values(revision=revision))
-        return revision
-
-    def _write(self, connection: sa.Connection, write: Write, revision: int) -> None:
-        column = tables.rows.c
-        key = (column.kind == write.kind) & (column.name == write.name)
-        row = connection.execute(sa.select(column.version, column.document).where(key)).first()
-        found = 0 if row is None or row.document is None else row.version
-        if found != write.expected:
-            raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=found)
-        values = {
-            "version": (row.version if row else 0) + 1,
-            "revision": revision,
-            "document": dumps(write.document),
-        }
-        if row is None:
-            connection.execute(sa.insert(tables.rows).values(kind=write.kind, name=write.name, **values))
-        else:
-            connection.execute(sa.update(tables.rows).where(key).values(**values))
-        if write.kind == "flag" and (write.document is None or not write.expected):  # gone, or made anew
-            sql_counts.remove_flag(connection, write.name)
-            connection.execute(sa.delete(tables.progress).where(tables.progress.c.name == write.name))
-
-    def history(self, name: str | None = None, *, limit: int = 100, after: int = 0) -> list[Event]:
-        column = tables.events.c
-        query = sa.select(tables.events).where(column.id > after).order_by(column.id.desc()).limit(limit)
-        if name is not None:
-            query = query.where(column.name == name)
-        with self._transaction() as connection:
-            return [event_of(row) for row in reversed(connection.execute(query).all())]
-
-    # --- counts -----------------------------------------------------------------------------
-
-    def add_counts(self, report: Report) -> None:
-        with self._beside() as connection:
-            sql_counts.add_report(connection, report, self._clock())
-
-    def counts(self, flag: str | None = None) -> list[Count]:
-        with self._transaction() as connection:
-            return sql_counts.counts(connection, flag)
-
-    def windows(self, flag: str, since: float) -> list[Window]:
-        with self._transaction() as connection:
-            return sql_counts.windows(connection, flag, since)
-
-    def units(self, flag: str, attempt: int, stage: int) -> list[UnitSum]:
-        with self._transaction() as connection:
-            return sql_counts.units(connection, flag, attempt, stage)
-
-    def pulse(self) -> int:
-        with self._transaction() as connection:
-            return sql_counts.pulse(connection)
-
-    # --- the lease and what its holder keeps ------------------------------------------------
-
-    def take_lease(self, holder: str, who: str, seconds: float) -> bool:
-        with self._beside() as connection:
-            held = self._held(connection)
-            if held is not None and held.holder != holder:
-                return False
-            connection.execute(sa.delete(tables.leases))
-            values = {"id": 1, "holder": holder, "who": who, "renewed_at": self._clock(), "seconds": seconds}
-            connection.execute(sa.insert(tables.leases).values(values))
-            return True
-
-    def lease(self) -> Lease | None:
-        with self._transaction() as connection:
-            return self._held(connection)
-
-    def _held(self, connection: sa.Connection) -> Lease | None:
-        found = connection.execute(sa.select(tables.leases)).first()
-        lease = None if found is None else Lease(found.holder, found.who, found.renewed_at, found.seconds)
-        return lease if lease is not None and lease.is_held(self._clock()) else None
-
-    def release_lease(self, holder: str) -> None:
-        with self._beside() as connection:
-            connection.execute(sa.delete(tables.leases).where(tables.leases.c.holder == holder))
-
-    def _check_lease(self, connection: sa.Connection, holder: str) -> None:
-        held = self._held(connection)
-        if held is None or held.holder != holder:
-            raise LeaseError(self.url)
-
-    def progress(self) -> dict[str, Mapping[str, Any]]:
-        with self._transaction() as connection:
-            found = connection.execute(sa.select(tables.progress.c.name, tables.progress.c.document))
-            return documents_of((name, text) for name, text in found)
-
-    def save_progress(self, documents: Mapping[str, Mapping[str, Any] | None], *, holder: str) -> None:
-        kept = [
-            {"name": name, "document": dumps(document)} for name, document in documents.items() if document is not None
-        ]
-        with self._beside() as connection:
-            self._check_lease(connection, holder)
-            connection.execute(sa.delete(tables.progress).where(tables.progress.c.name.in_(list(documents))))
-            if kept:
-                connection.execute(sa.insert(tables.progress), kept)
-
-    # --- processes --------------------------------------------------------------------------
-
-    def say(self, presence: Presence) -> None:
-        presences = tables.presences
-        said = asdict(replace(presence, said_at=self._clock()))
-        with self._beside() as connection:
-            known = connection.execute(
-                sa.update(presences).where(presences.c.process == presence.process).values(said)
-            ).rowcount
-            if not known:
-                forgotten = presences.c.said_at < said["said_at"] - PRESENCE_SPANS * presences.c.every_seconds
-                connection.execute(sa.delete(presences).where(forgotten))
-                connection.execute(sa.insert(presences).values(said))
-
-    def presences(self) -> list[Presence]:
-        columns = tables.presences.c
-        query = sa.select(tables.presences).order_by(columns.who, columns.process)
-        with self._transaction() as connection:
-            found = [Presence(*row) for row in connection.execute(query)]
-        now = self._clock()
-        return [presence for presence in found if presence.is_there(now)]
-
-    def unsay(self, process: str) -> None:
-        with self._beside() as connection:
-            connection.execute(sa.delete(tables.presences).where(tables.presences.c.process == process))
-
-    def contents(self) -> Contents:
-        with self._transaction() as connection:
-            return sql_contents.contents(connection)
-
-    def fill(self, contents: Contents) -> None:
-        with self._transaction("BEGIN IMMEDIATE") as connection:
-            if not sql_contents.is_empty(connection):
-                raise StoreError(self.url, NOT_EMPTY)
-            sql_contents.fill(connection, contents)
-        self.close()  # what it is called changes with it
 
     def before_fork(self) -> None:
         # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
@@ -354,6 +173,7 @@ class SqlStore:
                     connection.execute(sa.insert(tables.meta).values(made))
         with _begun(engine, "BEGIN") as connection:
             found, salt = connection.execute(sa.select(tables.meta.c.schema_version, tables.meta.c.identity)).one()
+        self.identity = ""
         self._call(salt)
         if found not in tables.KNOWN_VERSIONS:
             known = f"this flaggate knows {tables.SCHEMA_VERSION}; use the newer flaggate"
@@ -364,9 +184,10 @@ class SqlStore:
                 older = tables.meta.c.schema_version == found  # unless somebody was faster
                 connection.execute(sa.update(tables.meta).where(older).values(schema_version=tables.SCHEMA_VERSION))
 
-    def _call(self, salt: str) -> None:
-        # With the file's own number: a copy of this database that goes on elsewhere is another store.
-        self.salt, self.identity = salt, f"{salt}-{self._path.stat().st_ino}"
+    def _call(self, salt: str, *_: object) -> None:
+        if salt != self.salt or not self.identity:
+            # With the file's own number: a copy of this database that goes on elsewhere is another store.
+            self.salt, self.identity = salt, f"{salt}-{self._path.stat().st_ino}"
 
     def _use_wal(self) -> None:
         assert self._connection is not None  # the engine made it
@@ -380,20 +201,33 @@ class SqlStore:
                     raise
                 time.sleep(0.01)
 
+    def _reading(self) -> AbstractContextManager[sa.Connection]:
+        return self._transaction()
+
+    def _writing(self, _: Sequence[Write] | None = None) -> AbstractContextManager[sa.Connection]:
+        return self._transaction("BEGIN IMMEDIATE")
+
+    def _next_revision(self, connection: sa.Connection) -> int:
+        revision = int(connection.scalar(sa.select(tables.meta.c.revision)) or 0) + 1
+        connection.execute(sa.update(tables.meta).values(revision=revision))
+        return revision
+
+    def _now(self, _: sa.Connection) -> float:
+        return self._clock()
+
     @contextmanager
     def _transaction(self, begin: str = "BEGIN") -> Iterator[sa.Connection]:
         with self._errors(), self._lock, _begun(self._open(), begin) as connection:
             yield connection
 
     @contextmanager
-    def _beside(self) -> Iterator[sa.Connection]:
-        """A write beside the rows. It waits for another writer only shortly: what is refused is handed over again, and
-        a kill is read by the same thread.
-        """
+    def _beside(self, _: str) -> Iterator[sa.Connection]:
+        # It waits for another writer only shortly: what is refused is handed over again, and a kill is read by the same
+        # thread.
         with self._lock:
             with self._errors():
                 self._open()
-            self._set_busy_seconds(min(self._busy_seconds, _SHORTLY_SECONDS))
+            self._set_busy_seconds(min(self._busy_seconds, SHORTLY_SECONDS))
             try:
                 with self._transaction("BEGIN IMMEDIATE") as connection:
                     yield connection

@@ -73,6 +73,10 @@ def fill(connection: sa.Connection, given: Contents) -> None:
     connection.execute(sa.delete(tables.progress))  # that of a process which looked at nothing
     kept = [{"name": name, "document": dumps(document)} for name, document in given.progress.items()]
     _insert(connection, tables.progress, kept)
+    if connection.dialect.name == "postgresql":  # numbers that were brought along are no numbers that it gave
+        for table in (tables.events, tables.unit_sets):
+            last = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
+            connection.execute(sa.select(sa.func.setval(f"{table.name}_id_seq", last, False)))
     connection.execute(sa.update(tables.meta).values(identity=given.salt, revision=given.revision))
 
 

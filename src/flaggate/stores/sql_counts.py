@@ -17,9 +17,11 @@ _PLACE: Final = ("flag", "attempt", "stage", "arm")
 _GROUP: Final = sums.Group._fields
 _SUMS: Final = sums.Sum._fields
 _KEEP: Final = """
-    INSERT INTO flaggate_unit (unit_set, unit, bad) VALUES (?, ?, ?)
+    INSERT INTO flaggate_unit (unit_set, unit, bad) VALUES ({0}, {0}, {0})
     ON CONFLICT (unit_set, unit) DO UPDATE SET bad = excluded.bad
 """
+_MARKS: Final = {"qmark": "?", "pyformat": "%s"}
+"""Of a parameter, by the driver's paramstyle (PEP 249)."""
 _MOST_AT_ONCE: Final = 500
 """Parameters of a statement; SQLite takes 999 at least."""
 
@@ -37,7 +39,6 @@ def add_report(connection: sa.Connection, report: Report, now: float) -> None:
         return
     else:
         connection.execute(sa.update(processes).where(this).values(sequence=report.sequence, seen=at))
-    connection.execute(sa.update(tables.meta).values(pulse=tables.meta.c.pulse + 1))
     if found := sums.merged(report.counts):
         _add_counts(connection, tables.counts, found, {})
         _add_counts(connection, tables.windows, found, {"began": sums.span_began(now, WINDOW_SECONDS)})
@@ -45,6 +46,8 @@ def add_report(connection: sa.Connection, report: Report, now: float) -> None:
         _add_units(connection, group, seen)
     if sums.forgets(report, is_first=last is None):
         _forget(connection, report, now)
+    # Last: until it ends, nobody else writes this row, and a kill has to.
+    connection.execute(sa.update(tables.meta).values(pulse=tables.meta.c.pulse + 1))
 
 
 def pulse(connection: sa.Connection) -> int:
@@ -130,7 +133,8 @@ def _add_units(connection: sa.Connection, group: sums.Group, seen: Mapping[sums.
             ids[arm] = made.scalar_one()
     if after:
         # Past SQLAlchemy, at a quarter of its price: these are many.
-        connection.exec_driver_sql(_KEEP, [(ids[arm], unit, bad) for (arm, unit), bad in after.items()])
+        keep = _KEEP.format(_MARKS[connection.dialect.paramstyle])
+        connection.exec_driver_sql(keep, [(ids[arm], unit, bad) for (arm, unit), bad in after.items()])
 
 
 def _sets_of(connection: sa.Connection, group: sums.Group) -> dict[Arm, tuple[int, sums.Sum]]:

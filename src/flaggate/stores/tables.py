@@ -25,10 +25,10 @@ __all__ = [
     "windows",
 ]
 
-SCHEMA_VERSION: Final = 5
-KNOWN_VERSIONS: Final = frozenset({1, 2, 3, 4, SCHEMA_VERSION})
+SCHEMA_VERSION: Final = 6
+KNOWN_VERSIONS: Final = frozenset({1, 2, 3, 4, 5, SCHEMA_VERSION})
 """Version 1 had no counts, version 2 no lease and no progress, version 3 no windows, no units, no `pulse` and no `measured`,
-version 4 no presences: what is missing is made when it is first opened. A column of its own default, for older processes that write meanwhile.
+version 4 no presences, version 5 no `run`: what is missing is made when it is first opened. A column of its own default, for older processes that write meanwhile.
 """
 
 metadata = sa.MetaData()
@@ -40,6 +40,9 @@ meta = sa.Table(
     sa.Column("schema_version", sa.Integer, nullable=False),
     sa.Column("revision", sa.Integer, nullable=False),
     sa.Column("pulse", sa.BigInteger, nullable=False, server_default="0"),  # how many reports were added
+    sa.Column(
+        "run", sa.String(100), nullable=False, server_default=""
+    ),  # of the server that wrote it last, where there is one
 )
 rows = sa.Table(
     "flaggate_row",

@@ -14,6 +14,7 @@ from flaggate.errors import SettingError
 from flaggate.runtime.process import is_on_event_loop
 from flaggate.web.caching import OVERRULING, Depends, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
+from flaggate.web.health import page
 from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
 from flaggate.web.routes import Table
 
@@ -52,6 +53,7 @@ class FlaggateMiddleware:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
         uncounted: Iterable[str] = (),
+        health: str | None = None,
     ) -> None:
         if not callable(app):
             raise SettingError("app", type(app), "an ASGI app")
@@ -65,6 +67,7 @@ class FlaggateMiddleware:
             proxy_header=proxy_header,
             secret_keys=secret_keys,
             uncounted=uncounted,
+            health=health,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,6 +80,9 @@ class FlaggateMiddleware:
             return
         site = self.site
         gate = site.gate
+        if site.health is not None and kind == "http" and _path_of(scope) == site.health:
+            await _send_health(site, scope, send)
+            return
         outer = scope.get(SITE)
         if outer is not None and outer.gate is gate:  # wrapped twice: one visit
             within = gate.current.get()
@@ -187,9 +193,7 @@ class AsgiVisit(RequestVisit):
         self._send = send
 
     def path(self) -> str:
-        path: str = self.asker["path"]
-        root = self.asker.get("root_path")
-        return path.removeprefix(root.rstrip("/")) if root else path
+        return _path_of(self.asker)
 
     def _read(self) -> Request:
         return AsgiRequest(self.site, self.asker)
@@ -294,6 +298,23 @@ _OURS: Final = _CACHING.union(name.encode("ascii") for name in OVERRULING)
 _ALONE: Final = [_headers(dict.fromkeys(_CACHING, ""), depends) for depends in Depends]
 """For a response that says nothing of these, by what it depends on."""
 _LAST: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+
+
+def _path_of(scope: Mapping[str, Any]) -> str:
+    """The path below the app's root."""
+    path: str = scope["path"]
+    root = scope.get("root_path")
+    return path.removeprefix(root.rstrip("/")) if root else path
+
+
+async def _send_health(site: Site, scope: Scope, send: Send) -> None:
+    query: bytes = scope.get("query_string", b"")
+    if site.gate.ready is None and query != b"live":
+        await _begin(site.gate)
+    made = page(site, AsgiRequest(site, scope), query.decode("latin-1"))
+    headers = [(name.lower().encode("ascii"), value.encode("ascii")) for name, value in made.headers]
+    await send({"type": "http.response.start", "status": made.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else made.body})
 
 
 async def _not_found(scope: Scope, _receive: Receive, send: Send) -> None:

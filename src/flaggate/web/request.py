@@ -21,6 +21,7 @@ from flaggate.runtime.visit import Visit
 from flaggate.web.caching import DEPENDS_ON, Depends
 from flaggate.web.client_ip import X_FORWARDED_FOR, ClientAddresses
 from flaggate.web.context import Draft, Given, told, words_of
+from flaggate.web.health import checked_path
 from flaggate.web.routes import Routes, Table, uncounted_paths
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Site:
         trusted_proxies, proxy_header: As `ClientAddresses` takes them.
         secret_keys: For the visitor's cookie; without one no request has a visitor.
         uncounted: Paths whose requests are not counted, beside those of health checks.
+        health: The path at which the middleware itself says how this process is doing; None = nowhere.
 
     Raises:
         SettingError: for what cannot be used.
@@ -67,6 +69,7 @@ class Site:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
         uncounted: Iterable[str] = (),
+        health: str | None = None,
     ) -> None:
         if not isinstance(gate, Gate):  # not shown as it is: a URL may have a password
             raise SettingError("gate", type(gate), 'what Gate.open("sqlite:///flags.db") returns')
@@ -78,6 +81,7 @@ class Site:
         self.addresses = ClientAddresses(trusted_proxies, proxy_header)
         self.routes = Routes({} if routes is None else routes)
         self.uncounted = uncounted_paths(uncounted)
+        self.health = checked_path(health)
         self.visitors: Visitors | None = None
         if secret_keys is not None:
             try:

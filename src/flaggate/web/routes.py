@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from flaggate.errors import SettingError
 
-__all__ = ["FLAG_NAME", "HEALTH_PATHS", "Gated", "Routes", "Table", "is_flag_name", "uncounted_paths"]
+__all__ = ["FLAG_NAME", "HEALTH_PATHS", "Gated", "Routes", "Table", "is_flag_name", "is_plain_path", "uncounted_paths"]
 
 Table: TypeAlias = Mapping[str, str | tuple[str, str]]
 """Path to flag, or to flag and the path that is served instead where it is off."""
@@ -89,7 +89,7 @@ def uncounted_paths(paths: Iterable[str]) -> Container[str]:
         raise SettingError("uncounted", paths, allowed)
     patterns = []
     for number, path in enumerate(paths):
-        if not isinstance(path, str) or not path.startswith("/") or _NO_PATH.search(path):
+        if not isinstance(path, str) or not is_plain_path(path):
             raise SettingError("uncounted", path, allowed)
         patterns.append(_pattern(path, number))
     return _Uncounted(re.compile("|".join(patterns), re.DOTALL)) if patterns else HEALTH_PATHS
@@ -108,6 +108,11 @@ HEALTH_PATHS: Final = frozenset(
     for name in ("health", "healthz", "livez", "readyz", "ping", "up", "__heartbeat__", "__lbheartbeat__")
     for slash in ("", "/")
 )
+
+
+def is_plain_path(path: str) -> bool:
+    """Whether it is a path as the app sees it, and no router's pattern."""
+    return path.startswith("/") and not _NO_PATH.search(path)
 
 
 def is_flag_name(name: object) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["OF_GATE", "check_names", "key_of", "opened", "renamed", "settings_from"]
 
 _PREFIX: Final = "FLAGGATE_"
-OF_GATE: Final = ("store", "definitions", "notify", "prometheus", "hang_seconds")
+OF_GATE: Final = ("store", "definitions", "directory", "notify", "prometheus", "hang_seconds")
 """What `opened` reads."""
 _STORES: Final = ("sqlite", "memory")
 """What the URL of a store may begin with."""
@@ -87,6 +87,11 @@ def opened(config: Mapping[str, Any], store: Store | None = None, *, own_store: 
     if definitions is not None and not (definitions and isinstance(definitions, (str, os.PathLike))):
         raise SettingError("FLAGGATE_DEFINITIONS", definitions, "a definitions file, such as flags.toml")
     more: dict[str, Any] = {"notify": config.get("FLAGGATE_NOTIFY"), "prometheus": config.get("FLAGGATE_PROMETHEUS")}
+    if (directory := config.get("FLAGGATE_DIRECTORY")) is not None:
+        if not (directory and isinstance(directory, (str, os.PathLike))):
+            allowed = "a folder of this machine, for the copy of the flags and the off file"
+            raise SettingError("FLAGGATE_DIRECTORY", directory, allowed)
+        more["directory"] = directory
     if (hang_seconds := config.get("FLAGGATE_HANG_SECONDS")) is not None:
         more["hang_seconds"] = _positive("FLAGGATE_HANG_SECONDS", hang_seconds)
     if store is not None:

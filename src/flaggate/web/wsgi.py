@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flaggate.errors import SettingError
 from flaggate.web.caching import OVERRULING, Depends, cache_control, vary
 from flaggate.web.client_ip import X_FORWARDED_FOR
+from flaggate.web.health import page
 from flaggate.web.request import ContextMaker, Request, RequestVisit, Site
 from flaggate.web.routes import Table
 
@@ -47,6 +48,7 @@ class FlaggateMiddleware:
         proxy_header: str = X_FORWARDED_FOR,
         secret_keys: Iterable[str | bytes] | None = None,
         uncounted: Iterable[str] = (),
+        health: str | None = None,
     ) -> None:
         if not callable(app):
             raise SettingError("app", type(app), "a WSGI app")
@@ -60,10 +62,13 @@ class FlaggateMiddleware:
             proxy_header=proxy_header,
             secret_keys=secret_keys,
             uncounted=uncounted,
+            health=health,
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         site = self.site
+        if site.health is not None and path_of(environ) == site.health:
+            return _health(site, environ, start_response)
         current = site.gate.current
         within = current.get()
         if within is not None and self._is_part_of(within, environ):
@@ -390,6 +395,12 @@ class _SizedBody(_Body):
     def close(self) -> None:
         if not self._visit.is_ended:
             super().close()
+
+
+def _health(site: Site, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    made = page(site, WsgiRequest(site, environ), environ.get("QUERY_STRING", ""))
+    start_response(made.line, made.headers)
+    return [b"" if environ.get("REQUEST_METHOD") == "HEAD" else made.body]
 
 
 def _not_found(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

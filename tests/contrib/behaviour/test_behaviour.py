@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from http.cookies import SimpleCookie
 from pathlib import Path
@@ -49,6 +50,7 @@ def ask(framework: Framework, board: Switchboard, tmp_path: Path) -> Ask:
     board.start("tried")
     gate = board.on("team", "adas", "tiered", "placed", "banner")
     settings = {"trusted_proxies": ["192.0.2.1"], "secret_keys": ["of the site"], "routes": ROUTES}
+    settings |= {"health": "/flaggate/health"}
     site: Any = framework.site(gate, geo=tmp_path / "cities.mmdb", **settings)
 
     def asked(path: str, user: str | None = None, *, peer: str = "203.0.113.7", **headers: str) -> Answer:
@@ -148,6 +150,18 @@ def test_a_visitor_is_known_by_a_cookie_that_we_signed(ask: Ask, board: Switchbo
     assert board.counted("tried")[arm] == (1, 0), "nobody knew whether it would come back"
     for forged in (f"x{value}", value[::-1], value.partition(".")[0]):
         assert "set-cookie" in ask("/visited", cookie=f"{COOKIE}={forged}").headers
+
+
+def test_the_process_says_how_it_is_doing(ask: Ask, board: Switchboard) -> None:
+    """To anyone, by no flag's name, never kept, and never counted."""
+    answer = ask("/flaggate/health", peer="192.0.2.1", x_forwarded_for=IN_MANCHESTER)
+    assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+    assert answer.headers["content-type"] == "application/json"
+    said = json.loads(answer.body)
+    assert (said["serving"], said["problem"], said["address"]) == (True, False, IN_MANCHESTER)
+    assert said["revision"] == board.gate.health().revision > 0
+    assert board.counted("team") == {}
+    assert ask("/flaggate/health/no").status == 404
 
 
 def test_a_test_says_otherwise(ask: Ask, board: Switchboard) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.apps import apps
 from django.core.handlers.exception import response_for_exception
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
 from flaggate.contrib.django.project import known_key, site
@@ -20,6 +20,7 @@ from flaggate.errors import SettingError
 from flaggate.runtime.visit import Visit as Flags
 from flaggate.web.asgi import AsgiRequest
 from flaggate.web.caching import OVERRULING, cache_control, vary
+from flaggate.web.health import HEADERS, page
 from flaggate.web.request import Request, RequestVisit, Site
 from flaggate.web.wsgi import WsgiRequest
 
@@ -56,6 +57,8 @@ class FlaggateMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         if self._is_async:
             return self._answer_async(request)
+        if site().health == request.path_info:
+            return _health(request)
         visit = _entered(request)
         with visit.going_on():
             gated = visit.gated()
@@ -68,6 +71,8 @@ class FlaggateMiddleware:
     async def _answer_async(self, request: HttpRequest) -> HttpResponseBase:
         if site().gate.ready is None:  # Django has no lifespan: the first request begins
             await sync_to_async(site().gate.begun, thread_sensitive=False)()
+        if site().health == request.path_info:
+            return _health(request)
         visit = _entered(request)
         with visit.going_on():
             gated = visit.gated()
@@ -135,8 +140,7 @@ class DjangoVisit(RequestVisit):
         return path
 
     def _read(self) -> Request:
-        scope = getattr(self.asker, "scope", None)
-        return WsgiRequest(self.site, self.asker.environ) if scope is None else AsgiRequest(self.site, scope)
+        return _request_of(self.site, self.asker)
 
     def is_https(self, _request: Request) -> bool:
         """As Django sees it: also behind a proxy that SECURE_PROXY_SSL_HEADER believes."""
@@ -161,6 +165,10 @@ class DjangoVisit(RequestVisit):
     def __getitem__(self, name: str) -> bool:
         """In a template `request.flags.new_invoicing`: with underscores, because it takes no hyphens."""
         return self.is_on(name.replace("_", "-"))
+
+    def is_on(self, name: str) -> bool:
+        """Whether the flag is on in this visit."""
+        return self.decide(name).is_on
 
     def decide(self, name: str) -> Decision:
         self._follow()
@@ -276,6 +284,16 @@ class _Aside(DjangoVisit):
 
     def _ask(self, name: str) -> Decision:
         return Flags._ask(self, name)  # no request that the meter would wait for
+
+
+def _request_of(site: Site, request: Any) -> Request:
+    scope = getattr(request, "scope", None)
+    return WsgiRequest(site, request.environ) if scope is None else AsgiRequest(site, scope)
+
+
+def _health(request: HttpRequest) -> HttpResponse:
+    made = page(site(), _request_of(site(), request), request.META.get("QUERY_STRING", ""))
+    return HttpResponse(made.body, status=made.status, headers=dict(HEADERS))
 
 
 def _entered(request: HttpRequest) -> DjangoVisit:

@@ -23,7 +23,7 @@ from flaggate.web.settings import OF_GATE, check_names, opened, renamed, setting
 
 __all__ = ["forget", "gate", "known_key", "own_store", "site"]
 
-_WORDS: Final = ("geo", "routes", "trusted_proxies", "proxy_header", "secret_keys", "uncounted")
+_WORDS: Final = ("geo", "routes", "trusted_proxies", "proxy_header", "secret_keys", "uncounted", "health")
 _OWN_KEYS: Final = "SECRET_KEY and SECRET_KEY_FALLBACKS"
 _IN_DATABASES: Final = "django"
 _NOT_ON_LOOP: Final = "on an event loop nobody is looked up: gate the view with feature_required, or ask (await aflags_from(request))[...]"
