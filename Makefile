@@ -45,6 +45,8 @@ fuzz: $(VENV)/test
 soak: MINUTES ?= 60
 soak: $(VENV)/test
 	$(BIN) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
+drill: $(VENV)/test
+	$(BIN) -m benchmarks.drill $(ARGS)
 
 guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
