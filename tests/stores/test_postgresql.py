@@ -20,6 +20,7 @@ from flaggate.testing import StoreContract
 from flaggate.testing.contract.acting import a_count, an_event
 from tests.postgres_servers import KINDS, PostgresServer, postgres_server
 from tests.runtime.scenes import bring, turn, until
+from tests.shared_servers import shared_postgres
 from tests.stores.cutting import Cable
 
 psycopg = pytest.importorskip("psycopg", reason="pip install 'flaggate[postgresql]'")
@@ -29,9 +30,8 @@ ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    with postgres_server(request.param) as server:
-        yield server
+def server(request: pytest.FixtureRequest) -> PostgresServer:
+    return shared_postgres(request.param)
 
 
 @pytest.fixture(scope="module")
