@@ -13,7 +13,7 @@ from flaggate.runtime.definitions import DefinitionsFile
 from flaggate.runtime.disk import DiskCopy
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
-from flaggate.stores.base import Changes, Store
+from flaggate.stores.base import Changes, Row, Store
 
 __all__ = ["Puller"]
 
@@ -57,6 +57,8 @@ class Puller:
         """Whether the snapshot came from the store, in this process."""
         self._kept = "", -1
         """Store and revision of the copy on disk, as far as this process wrote it."""
+        self._new: dict[tuple[str, str], Row] | None = None
+        """The rows that came since the copy was written; None = all may have."""
         self._is_whole = False
         """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
         self._rounds_to_wait = self._rounds_busy = 0
@@ -112,7 +114,8 @@ class Puller:
             return
         self._copy_problem = None
         try:
-            self._copy.save(self._identity, self.snapshot.changes(), is_whole=self._is_whole)
+            new = None if self._new is None else self._new.values()
+            self._copy.save(self._identity, self.snapshot, is_whole=self._is_whole, new=new)
         except OSError as error:
             if isinstance(error, BlockingIOError) and self._rounds_busy < _ROUNDS_BUSY:
                 self._rounds_busy += 1  # another process is at it, and the next round looks again
@@ -120,7 +123,7 @@ class Puller:
             self._copy_problem = f"no copy of the flags on this disk: {error}"
             self._rounds_to_wait = _ROUNDS_BETWEEN_TRIES
         else:
-            self._kept, self._is_whole, self._rounds_busy = what, False, 0
+            self._kept, self._is_whole, self._rounds_busy, self._new = what, False, 0, {}
         self._say_what_is_new()
 
     def forked(self) -> None:
@@ -163,6 +166,10 @@ class Puller:
         self._take(snapshot, changes)
 
     def _take(self, snapshot: Snapshot, changes: Changes) -> None:
+        if snapshot is not self.snapshot:
+            self._new = None
+        elif self._new is not None:
+            self._new |= {(row.kind, row.name): row for row in changes.rows}
         self.snapshot = snapshot.updated(changes)
         self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 
