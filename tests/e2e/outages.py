@@ -1,6 +1,6 @@
 """Stores that a test takes away, keeps silent and gives back, whichever database they are in.
 
-A place is a store with what can befall it. One more is a class in PLACES: a server's URL through a Wire has all that it
+A place is a store with what can befall it. One more is a line in PLACES: a server's URL Behind a Wire has all that it
 takes.
 """
 
@@ -11,16 +11,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from tests.e2e.servers import LOCAL
+from tests.e2e.servers import LOCAL, free_port
+from tests.postgres_servers import postgres_server
 from tests.runtime.scenes import until
 
-__all__ = ["PLACES", "Place", "SqliteFile", "Wire"]
+__all__ = ["PLACES", "Behind", "Place", "SqliteFile", "Wire"]
 
 _READ_LOCKS: Final = 123, 5
 """Of an SQLite WAL: the bytes of flags.db-shm that a reader locks (sqlite.org/walformat.html, 2.3)."""
@@ -80,10 +81,6 @@ class SqliteFile:
             yield
             process.stdin.close()
             process.wait(30)
-
-
-PLACES: Final[Mapping[str, Any]] = {"sqlite": SqliteFile}
-"""By name, of a folder that is the place's own."""
 
 
 class Wire:
@@ -162,3 +159,45 @@ class Wire:
                 self._carries.wait()
                 sleep(self.delay_seconds)
                 others[ready].sendall(part)
+
+
+class Behind:
+    """A server's store, through a wire.
+
+    Args:
+        url: Of the store; it names this port of loopback.
+    """
+
+    def __init__(self, url: str, port: int) -> None:
+        self.wire = Wire((LOCAL, port))
+        self.url = url.replace(str(port), str(self.wire.port))
+
+    def goes(self) -> None:
+        self.wire.cut()
+
+    def comes_back(self) -> None:
+        self.wire.mend()
+
+    def silent(self) -> AbstractContextManager[None]:
+        return self.wire.silent()
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[Place]:
+    yield SqliteFile(folder)
+
+
+@contextmanager
+def _postgresql(_: Path) -> Iterator[Place]:
+    port = free_port()
+    with postgres_server(port=port) as server:
+        place = Behind(server.new_schema(), port)
+        with closing(place.wire):
+            yield place
+
+
+PLACES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+}
+"""By name, of a folder that is the place's own."""

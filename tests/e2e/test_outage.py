@@ -1,6 +1,6 @@
 """An outage as an app's visitors see it: the store is gone, silent, restarted, full, read-only, or newer than the code.
 
-Each test runs with every store of `tests.e2e.outages.PLACES`.
+What befalls any store is tested with each of `tests.e2e.outages.PLACES`.
 """
 
 from __future__ import annotations
@@ -40,14 +40,26 @@ WORKERS: Final = 2
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store in which staff have the flag."""
-    made: Place = PLACES[request.param](tmp_path)
-    control = Control(open_store(made.url))
+    with PLACES[request.param](tmp_path) as made:
+        begin(made)
+        yield made
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> SqliteFile:
+    """The same, for what befalls files only."""
+    made = SqliteFile(tmp_path)
+    begin(made)
+    return made
+
+
+def begin(place: Place) -> None:
+    control = Control(open_store(place.url))
     control.apply(parse(SEED.read_text()), actor=OWNER)
     control.act(Verb.START, FLAG, actor=OWNER)
     control.store.close()
-    return made
 
 
 @pytest.fixture
@@ -231,10 +243,9 @@ def test_silent_from_the_start_what_was_said_to_be_off_is_off(place: Place, kept
 
 
 def test_a_store_that_is_newer_than_the_code_is_not_written_and_the_copy_serves(
-    tmp_path: Path, kept: Path, place: Place
+    kept: Path, sqlite_file: SqliteFile
 ) -> None:
-    if not isinstance(place, SqliteFile):
-        pytest.skip("the schema's number is turned in the file")
+    place = sqlite_file
     seen_once(place, kept, "stage")
     with closing(sqlite3.connect(place.path, isolation_level=None)) as raw:
         raw.execute("UPDATE flaggate_meta SET schema_version = 99")
@@ -291,10 +302,8 @@ print("over")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
-def test_a_full_disk_takes_no_kill_and_loses_no_count(place: Place, tmp_path: Path) -> None:
-    if not isinstance(place, SqliteFile):
-        pytest.skip("the disk of a server is not ours to fill")
-    assert run(tmp_path, FULL, place.url, FLAG) == "refused\nover\n"
+def test_a_full_disk_takes_no_kill_and_loses_no_count(sqlite_file: SqliteFile, tmp_path: Path) -> None:
+    assert run(tmp_path, FULL, sqlite_file.url, FLAG) == "refused\nover\n"
 
 
 READ_ONLY: Final = """
