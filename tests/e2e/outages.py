@@ -35,6 +35,18 @@ with open(sys.argv[1], "r+b") as file:
 """Another process: an fcntl lock goes with the first file of a process that is closed, whoever opened it."""
 
 
+_WRITES: Final = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+while True:
+    connection.execute("BEGIN IMMEDIATE")
+    print("writes", flush=True)
+    time.sleep(0.5)
+    connection.execute("ROLLBACK")
+    time.sleep(0.5)
+"""
+
+
 class Place(Protocol):
     """A store, as an app's URL names it, and what befalls it."""
 
@@ -48,6 +60,9 @@ class Place(Protocol):
 
     def silent(self) -> AbstractContextManager[None]:
         """It answers nobody, and refuses nobody: whoever asks waits for a time-out."""
+
+    def slow(self) -> AbstractContextManager[None]:
+        """It takes its time."""
 
 
 class SqliteFile:
@@ -81,6 +96,17 @@ class SqliteFile:
             yield
             process.stdin.close()
             process.wait(30)
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Half of the time somebody else writes."""
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITES, str(self.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"writes\n"
+            yield
+            process.kill()
 
 
 class Wire:
@@ -180,6 +206,13 @@ class Behind:
 
     def silent(self) -> AbstractContextManager[None]:
         return self.wire.silent()
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Each piece takes 0.1 s, either way."""
+        self.wire.delay_seconds = 0.1
+        yield
+        self.wire.delay_seconds = 0.0
 
 
 @contextmanager

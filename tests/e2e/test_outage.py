@@ -26,9 +26,10 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store
-from tests.e2e.outages import PLACES, Place, SqliteFile, Wire
-from tests.e2e.servers import Server, serving
+from tests.e2e.outages import PLACES, Behind, Place, SqliteFile, Wire
+from tests.e2e.servers import Server, free_port, serving
 from tests.e2e.sites import signed_in
+from tests.postgres_servers import postgres_server
 from tests.runtime.scenes import ROOT, run, until
 from tests.seed import SEED
 
@@ -237,6 +238,35 @@ def test_silent_from_the_start_what_was_said_to_be_off_is_off(place: Place, kept
             (kept / "off").unlink()
             with app(place, kept, FLAGGATE_OFF=FLAG) as server:
                 assert asked(server)["reason"] == "killed"
+
+
+def test_slow_requests_go_on_and_a_kill_arrives(place: Place, kept: Path) -> None:
+    with app(place, kept) as server:
+        all_say(server, "stage")
+        with place.slow():
+            with under_load(server) as seen:
+                sleep(2)
+            assert set(seen) == {(200, "stage")}
+            act(place, Verb.KILL)
+            all_say(server, "killed")
+
+
+def test_a_server_dies_and_starts_again(tmp_path: Path, kept: Path) -> None:
+    """With whatever it was doing; the copy on disk serves who starts meanwhile."""
+    with postgres_server(port=free_port()) as database:
+        place = Behind(database.new_schema(), database.port or 0)
+        begin(place)
+        with closing(place.wire), app(place, kept) as server:
+            all_say(server, "stage")
+            until((kept / "snapshot.db").exists, "a copy is kept")
+            database.kill()
+            until(lambda: health(server)[1]["problem"], "it is seen")
+            with app(place, kept) as later:
+                assert asked(later)["reason"] == "stage"
+                database.start()
+                act(place, Verb.KILL)
+                all_say(server, "killed")
+                all_say(later, "killed")
 
 
 # --- a store that takes nothing -------------------------------------------------------------
