@@ -35,9 +35,15 @@ class Proxy:
 
     def close(self) -> None:
         """Listen no more."""
-        self._do(self._turn("cut", 0.0))
-        self._server.close()
+        self._do(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _do(self, what: Coroutine[Any, Any, None]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(10)

@@ -9,7 +9,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -184,6 +185,23 @@ class Scene:
             return None
         return max(first[pid] for pid in self.site.workers() if pid in first)
 
+    def warm_up(self) -> None:
+        """Until each worker has its first snapshot: before, it would answer that all is off."""
+        served = dict[object, object]()
+        revision = self.store.revision()
+
+        def look(_: int) -> None:
+            with suppress(OSError):
+                told = self.site.where()
+                served[told["pid"]] = told["revision"]
+
+        def all_do() -> bool:
+            list(pool.map(look, range(2 * WORKERS)))
+            return sum(each == revision for each in served.values()) == WORKERS
+
+        with ThreadPoolExecutor(2 * WORKERS) as pool:
+            until(all_do, "all workers have the flags")
+
     def await_workers(self) -> None:
         """Until each of them has answered by what the store holds."""
         revision = self.store.revision()
@@ -290,7 +308,7 @@ def scene(
     kind: type[Server],
     folder: Path,
     *,
-    per_second: float = 100,
+    per_second: float = 50,
     plan: str = PLAN,
     proxied: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
@@ -313,6 +331,7 @@ def scene(
         stack.callback(made.store.close)
         made.declare(plan)
         made.site = stack.enter_context(made.another_site())
+        made.warm_up()
         made.load = Load(made.site.port, per_second)
         stack.callback(made.load.end)
         made.load.begin()
