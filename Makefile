@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin/python
+BENCH_VENV := .venv-bench
 
-.PHONY: demo example test test-long check bench guards drill clean
+.PHONY: demo example test test-long check bench bench-long guards fuzz soak drill clean
 
 demo: $(VENV)/demo
 	$(BIN) -m flaggate demo $(ARGS)
@@ -11,8 +12,9 @@ example: $(VENV)/demo
 	$(BIN) -m flask --app example_apps/flask_invoicing/app.py run
 
 test: $(VENV)/test
-	$(BIN) -m pytest --numprocesses 3 -m 'not long'
+	$(BIN) -m pytest --numprocesses 3 -m "not long"
 
+# What takes half a minute and more.
 test-long: $(VENV)/test
 	$(BIN) -m pytest -m long
 
@@ -21,14 +23,28 @@ check: $(VENV)/dev
 	$(BIN) -m ruff check .
 	$(BIN) -m mypy
 
-bench: $(VENV)/test
+bench: $(BENCH_VENV)/peers $(VENV)/test
+	$(BENCH_VENV)/bin/python -m benchmarks.peers $(ARGS)
 	$(BIN) benchmarks/decide.py
 	$(BIN) benchmarks/middleware.py
 	$(BIN) benchmarks/frameworks.py
+
+bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
 
+# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+fuzz: SCALE ?= 150
+fuzz: SEED ?= 0
+fuzz: $(VENV)/test
+	FLAGGATE_FUZZ=$(SCALE) FLAGGATE_FUZZ_SEED=$(SEED) $(BIN) -m pytest tests/fuzz --numprocesses 2 -m fuzz $(ARGS)
+	$(BIN) -m tests.fuzz.growth
+
+# An hour under load, or so many MINUTES.
+soak: MINUTES ?= 60
+soak: $(VENV)/test
+	$(BIN) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
 drill: $(VENV)/test
 	$(BIN) -m benchmarks.drill $(ARGS)
 
@@ -36,7 +52,7 @@ guards: $(VENV)/test
 	$(BIN) -m benchmarks.guards $(ARGS)
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(BENCH_VENV)
 
 $(BIN):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -53,4 +69,11 @@ $(VENV)/test: $(BIN) pyproject.toml
 
 $(VENV)/dev: $(BIN) pyproject.toml
 	$(BIN) -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# The peers have an environment of their own: what they bring must not meet the tests.
+$(BENCH_VENV)/peers: benchmarks/peers/requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable . \
+	  --requirement benchmarks/peers/requirements.txt
 	@touch $@

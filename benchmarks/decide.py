@@ -17,8 +17,9 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import mmh3
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.peers.plan import STAGE, by_hand
 from flaggate import Context, Gate
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
@@ -28,31 +29,6 @@ from flaggate.stores.memory import MemoryStore
 RUNS = 20
 CALLS = 20_000
 PLAN = (Path(__file__).parents[1] / "src" / "flaggate" / "cli" / "demo" / "plan.toml").read_text()
-
-# --- what an app would write by hand: settings that an operator can change, and the plan -------
-
-KILLED = False
-STAGE = 4
-DENIED = frozenset({"acme-de"})
-
-
-def by_hand(context: Context) -> bool:
-    if KILLED or STAGE == 0:
-        return False
-    if context.account in DENIED:
-        return False
-    if context.staff:
-        return True
-    if STAGE >= 2 and context.city == "Manchester" and context.country == "GB" and _bucket(context.user) < 50_000:
-        return True
-    if STAGE >= 3 and ("beta" in context.groups or context.tier == "enterprise"):
-        return True
-    return STAGE >= 5 or (STAGE >= 4 and _bucket(context.user) < 10_000)
-
-
-def _bucket(user: str | None) -> int:
-    return 100_000 if user is None else mmh3.hash("new-invoicing:" + user, 0, False) * 100_000 >> 32
-
 
 # --- measuring ------------------------------------------------------------------------------
 

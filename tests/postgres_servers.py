@@ -42,7 +42,15 @@ class PostgresServer:
             else ["-c", "listen_addresses="]
         )
         settings = [word for setting in self.settings for word in ("-c", setting)]
-        command = [self.programs / "postgres", "-D", self.place / "data", "-k", self.place, *listen, *settings]
+        command: list[Any] = [
+            self.programs / "postgres",
+            "-D",
+            self.place / "data",
+            "-k",
+            self.place,
+            *listen,
+            *settings,
+        ]
         log = self.place / "log"
         with log.open("a") as written:
             self._process = subprocess.Popen(command, user=_user(), cwd="/", stdout=written, stderr=written, text=True)

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, FastAPI, Form, HTTPException, Request
 from fastapi.responses import RedirectResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
+from prometheus_client import CollectorRegistry, make_asgi_app
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.requests import HTTPConnection
 
@@ -28,10 +29,11 @@ from flaggate.contrib.fastapi import (
     flags_from,
     require_feature,
 )
+from flaggate.contrib.prometheus import FlaggateCollector
 
 HERE = Path(__file__).parent
 SHARED = HERE.parent / "flask_invoicing"  # the people, the invoices, the plan, the style, and all pages but base.html
-FLAG = "new-invoicing"
+PLAN, FLAG = SHARED / "flags.toml", "new-invoicing"
 PEOPLE = {one["user"]: one for one in json.loads((SHARED / "people.json").read_bytes())}
 INVOICES = json.loads((SHARED / "invoices.json").read_bytes())
 site, api = APIRouter(include_in_schema=False), APIRouter(prefix="/api/invoices")
@@ -43,9 +45,14 @@ def create_app() -> FastAPI:
     app.include_router(site)
     app.include_router(api)
     app.mount("/static", StaticFiles(directory=SHARED / "static"), name="static")
-    gate = Gate.open(os.environ.get("FLAGGATE_STORE", "sqlite:///flags.db"), definitions=SHARED / "flags.toml")
+    store, plan = os.environ.get("FLAGGATE_STORE", "sqlite:///flags.db"), os.environ.get("FLAGGATE_DEFINITIONS", PLAN)
+    gate = Gate.open(store, definitions=plan or None, directory=os.environ.get("FLAGGATE_DIRECTORY"))
     geo, proxies = os.environ.get("FLAGGATE_GEO"), json.loads(os.environ.get("FLAGGATE_TRUSTED_PROXIES", "[]"))
-    app.add_middleware(FlaggateMiddleware, gate=gate, context=who, geo=geo, trusted_proxies=proxies)
+    seen = {"geo": geo, "trusted_proxies": proxies, "health": "/flaggate/health"}
+    app.add_middleware(FlaggateMiddleware, gate=gate, context=who, **seen)
+    registry = CollectorRegistry()
+    registry.register(FlaggateCollector(gate))
+    app.mount("/metrics", make_asgi_app(registry))
     # Added last, and so around it. A key that was just drawn: sessions end with the process.
     app.add_middleware(SessionMiddleware, secret_key=os.environ.get("SECRET_KEY", secrets.token_hex()))
     return app

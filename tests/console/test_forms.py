@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from flaggate.console.forms import document_of, draft_of, fields_of
 from flaggate.flags.document import parse
+from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.runtime.rights import Right
+from flaggate.stores.base import Kind, Row
 from flaggate.stores.memory import MemoryStore
 from flaggate.stores.record import read_flag
 from tests.console.scenes import PLAN, Visitor
@@ -169,7 +171,9 @@ def test_in_the_watch_nobody_names_themselves(store: MemoryStore, clock: Clock) 
     assert "the owner stays: during the watch this is for owner@example.com" in said
 
 
-@pytest.mark.parametrize("number", ["1e999999", "1e-999999", "inf", "nan", "9" * 4000, "0." + "1" * 4000])
+@pytest.mark.parametrize(
+    "number", ["1e999999", "1e-999999", "inf", "nan", "sNaN", "\u0661\u0660", "9" * 4000, "0." + "1" * 4000]
+)
 @pytest.mark.parametrize(
     "field", ["stages-1-share", "stages-1-min_sample", "guards-1-vs_control", "guards-1-limit", "deny"]
 )
@@ -178,6 +182,30 @@ def test_a_number_that_nobody_means_is_answered_at_once(owner: Visitor, field: s
     owner.press("/new", **MADE | {field: f"{{ x = {number} }}" if field == "deny" else number, "what": "check"})
     assert owner.status == 422
     assert time.monotonic() - begun < 5
+
+
+def test_what_is_typed_has_no_nul(owner: Visitor, store: MemoryStore) -> None:
+    """However it is written: PostgreSQL keeps none."""
+    body = f"token={owner.token()}&reason=a%00b\0c".encode()
+    assert owner.browser.post("/flags/banner/do/kill", content=body).status_code == 303
+    assert store.history("banner", limit=1)[0].reason == "a\ufffdb\ufffdc"
+
+
+def test_an_alert_has_no_nul(store: MemoryStore) -> None:
+    class Strict(MemoryStore):
+        def get(self, kind: Kind, name: str) -> Row | None:
+            assert "\0" not in name, "which PostgreSQL refuses"
+            return super().get(kind, name)
+
+    strict = Strict()
+    Control(strict).apply(parse(PLAN), actor="owner@example.com")
+    Control(strict).act(Verb.START, "invoicing", actor="owner@example.com")
+    alert = Visitor(strict, hook_token="a token of an alert")
+    headers = {"Authorization": "Bearer a token of an alert"}
+    assert alert.browser.post("/hooks/rollback/a%00b", headers=headers).status_code == 404
+    assert alert.browser.post("/hooks/rollback/invoicing?reason=a%00b", headers=headers).status_code == 200
+    assert strict.history("invoicing", limit=1)[0].reason == "a\ufffdb"
+    assert alert.browser.post("/flags/a%00b/do/kill", data={"token": alert.token()}).status_code == 404
 
 
 def test_what_is_nested_without_an_end_is_a_mistake(owner: Visitor) -> None:

@@ -43,6 +43,19 @@ def test_a_link_signs_one_in_once(store: MemoryStore) -> None:
     assert eve.get("/").status_code == 401, "of another console"
 
 
+def test_a_session_is_found_beside_cookies_that_are_none(store: MemoryStore) -> None:
+    """As a browser sends those of other paths, and of apps that quote theirs."""
+    app = create_console(store, secret_key=KEY)
+    ada, eve = browser(app), browser(app)
+    ada.get(f"/sign-in?token={app.state.sessions.link(Person('owner@example.com'))}")
+    name = app.state.sessions.cookie
+    ours = f"{name}={ada.cookies[name]}"
+    for line in (f'a="\\"; {ours}', f"{ours}; {name}=other", f"{name}=other;{ours}", f"{name}; =; {ours} ;"):
+        assert eve.get("/", headers={"Cookie": line}).status_code == 200, line
+    for line in (f"{name}={'a' * 5000}", f"x{ours}", f'a="{ours}"', ours.replace("=", "=x", 1), ours.upper()):
+        assert eve.get("/", headers={"Cookie": line}).status_code == 401, line
+
+
 def test_one_signs_out(store: MemoryStore) -> None:
     app = create_console(store, secret_key=KEY)
     ada = browser(app)

@@ -428,5 +428,6 @@ def test_a_folder_for_what_is_kept_on_disk(tmp_path: Path) -> None:
     app.config.from_mapping(FLAGGATE_STORE=store, FLAGGATE_DIRECTORY=tmp_path / "mine", FLAGGATE_HEALTH="/up")
     gate = init_app(app)
     assert gate.directory == tmp_path / "mine"
-    assert app.test_client().get("/up").json["serving"] is True
+    answer = app.test_client().get("/up").get_json()
+    assert answer["serving"] is True
     gate.close()

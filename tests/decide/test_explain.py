@@ -217,6 +217,18 @@ def test_a_rule_that_fails_is_told_as_the_fault_that_an_app_would_get() -> None:
     assert told(running(missing, 1), Context(), missing) == "a rule failed: KeyError('vip'); off"
 
 
+def test_a_value_that_cannot_be_shown_is_decided_all_the_same() -> None:
+    endless = 10**5000  # of more digits than Python writes
+
+    flag = one_stage(Condition("seats", "at_least", 5))
+    words = explain(flag, running(flag, 1), Context(attributes={"seats": endless}), {})
+    assert words.decision.is_on
+    assert "it is a value of int that cannot be shown" in str(words)
+    flag = one_stage(Condition("group", "equals", ("beta",)))
+    words = explain(flag, running(flag, 1), Context(groups=["beta", 7]), {})  # type: ignore[list-item]  # an app without types
+    assert words.decision.is_on
+
+
 def test_conditions_that_the_flag_does_not_ask_are_not_asked_here() -> None:
     """A rule that would fail after one that says no: the flag never comes to it, so the trace must not fail either."""
 

@@ -146,6 +146,24 @@ def test_dotted_keys_nest_without_recursion(depth: int) -> None:
     mistakes_in("flags.a.owner." + "b." * depth + "c = 1.5", "toml")
 
 
+@pytest.mark.parametrize("key", ["b.", '"b" . ', "'b'.", '"\\"" .'])
+@pytest.mark.parametrize(
+    "place", ["{0}c = 1", "[{0}c]", "[[ {0}c ]]", "a = {{ x = 1, {0}c = 1 }}", "a = 1\n\t{0}c = 1"]
+)
+def test_a_key_of_many_parts_is_refused_before_it_takes_long(place: str, key: str) -> None:
+    """tomllib takes the square of their number."""
+    for parts in (100, 50_000):
+        (mistake,) = mistakes_in(place.format(key * parts), "toml")
+        assert "a key has more than 100 parts" in mistake.problem
+    assert all("parts" not in mistake.problem for mistake in mistakes_in(place.format(key * 99), "toml"))
+
+
+def test_a_text_of_many_parts_is_no_key() -> None:
+    text = "a." * 500
+    words = f'description = "{text}"\nowner = """{text} {text}"""  # {text}'
+    assert parse(f"[flags.a]\n{words}").flags["a"].description == text
+
+
 def test_nested_values_from_a_store() -> None:
     nested: Any = 1.5
     for _ in range(100_000):

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import pytest
 
+from flaggate.errors import FlaggateError
 from flaggate.runtime.disk import DiskCopy
 from flaggate.stores.base import Changes, Row
+from tests.runtime.scenes import ROOT, until
+
+PYTHONPATH = os.pathsep.join([str(ROOT / "src"), os.environ.get("PYTHONPATH", "")])
 
 
 def script(path: Path, *statements: str) -> None:
@@ -125,3 +130,59 @@ def test_of_several_that_make_a_copy_one_does(tmp_path: Path) -> None:
 def test_a_copy_of_which_nothing_is_there_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"snapshot\.db"):
         DiskCopy(tmp_path).head()
+
+
+HAMMER = """
+import sys
+from pathlib import Path
+from flaggate.runtime.disk import DiskCopy
+from flaggate.stores.base import Changes, Row
+copy = DiskCopy(Path(sys.argv[1]))
+number = int(sys.argv[2])
+print("begun", flush=True)
+while True:
+    rows = tuple(Row("flag", f"flag-{name}", number, {"n": number, "text": "x" * 2000}) for name in range(50))
+    try:
+        copy.save("s", Changes(number, rows))
+    except BlockingIOError:
+        pass
+    number += 1
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_whenever_a_process_is_killed_the_copy_is_whole_and_goes_on(tmp_path: Path) -> None:
+    """Three at a time; each begins where the copy is, and one of them dies wherever it happens to be."""
+    copy, last = DiskCopy(tmp_path / "kept"), 1
+    copy.save("s", Changes(last, ()))
+    with ExitStack() as stack:
+        running = []
+        for _ in range(12):
+            command = [sys.executable, "-c", HAMMER, str(copy.path.parent), str(last)]
+            process = stack.enter_context(Popen(command, stdout=PIPE, env=os.environ | {"PYTHONPATH": PYTHONPATH}))
+            stack.callback(process.kill)
+            running.append(process)
+            assert process.stdout is not None
+            process.stdout.readline()
+            until(lambda before=last: _loaded(copy) > before, "somebody writes")  # type: ignore[misc]  # a default binds it
+            if len(running) > 2:
+                victim = running.pop(0)
+                victim.kill()
+                victim.wait()
+            before, last = last, _loaded(copy)
+            assert before < last
+
+
+def _loaded(copy: DiskCopy) -> int:
+    """The revision of the copy, all of whose rows are of it. Raises FlaggateError where it is not whole."""
+    for _ in range(100):
+        try:
+            found = copy.load()
+        except FlaggateError as error:
+            if "locked" not in str(error):  # somebody writes, and has it next
+                raise
+            continue
+        assert found is not None
+        assert {row.version for row in found.rows} <= {found.revision}
+        return found.revision
+    raise AssertionError("nobody else gets at it")

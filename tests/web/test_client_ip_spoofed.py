@@ -300,6 +300,13 @@ def test_a_proxy_whose_address_is_a_part_of_the_clients_is_no_rewriting() -> Non
     assert addresses.may_be_rewritten("10.0.0.5", ["10.0.0.5:80"])
 
 
+def test_a_long_peer_that_the_header_names() -> None:
+    """It is no address: a server took it from there."""
+    addresses = ClientAddresses(["10.0.0.0/8"])
+    assert addresses.may_be_rewritten("-" * 101, ["x" + "-" * 200])
+    assert not addresses.may_be_rewritten("-" * 101, ["-" * 100])
+
+
 # --- a server that does not name itself ----------------------------------------------------------
 
 

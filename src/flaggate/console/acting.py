@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from flaggate.console.asked import Asked, Site, number_in
+from flaggate.console.asked import Asked, Site, number_in, without_nul
 from flaggate.console.buttons import HARD, WORDS
 from flaggate.errors import FlaggateError, StoreError, UnknownFlagError, UnreadableError
 from flaggate.rollout.outlook import next_stage
@@ -62,7 +62,7 @@ def _ask(asked: Asked, status: int, problem: str | None) -> Response:
 
 def act(asked: Asked) -> Response:
     """Do it."""
-    verb, name, fields = _verb(asked), asked.request.path_params["name"], asked.fields
+    verb, name, fields = _verb(asked), without_nul(asked.request.path_params["name"]), asked.fields
     if asked.site.is_read_only:
         return asked.problem(403, "This console only shows: nothing was changed.")
     if not may(verb, asked.person.rights):
@@ -107,8 +107,8 @@ def hook(site: Site, request: Request) -> Response:
     known = site.hook_token
     if not known or not hmac.compare_digest(token.encode("utf-8", "replace"), known.encode()):
         return JSONResponse({"error": "no token of this console"}, 401, {"WWW-Authenticate": "Bearer"})
-    name = request.path_params["name"]
-    reason = request.query_params.get("reason", "").strip()[:500] or "an alert"
+    name = without_nul(request.path_params["name"])
+    reason = without_nul(request.query_params.get("reason", "")).strip()[:500] or "an alert"
     rights = frozenset({Right.ROLL_BACK})
     try:
         outcome = site.control.act(Verb.ROLLBACK, name, actor="alert", reason=reason, rights=rights)

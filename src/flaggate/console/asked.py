@@ -26,7 +26,7 @@ from flaggate.runtime.rights import Right, may
 from flaggate.stores.base import Store
 from flaggate.stores.record import rollout_of
 
-__all__ = ["SAID", "Asked", "Site", "fields_in", "number_in"]
+__all__ = ["SAID", "Asked", "Site", "fields_in", "number_in", "without_nul"]
 
 _MOST_BYTES: Final = 200_000
 """Of a form."""
@@ -154,11 +154,16 @@ async def fields_in(request: Request) -> Mapping[str, str]:
                 raise HTTPException(413)
     except ClientDisconnect:
         raise HTTPException(400) from None  # nobody hears it
-    text = body.decode("utf-8", "replace").replace("\0", "\ufffd")
     try:
-        return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=_MOST_FIELDS))
+        pairs = parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError:
         raise HTTPException(413) from None
+    return {name: without_nul(value) for name, value in pairs}
+
+
+def without_nul(text: str) -> str:
+    """What somebody typed, as all stores take it: PostgreSQL keeps no NUL, and looks for none."""
+    return text.replace("\0", "\ufffd")
 
 
 def number_in(text: str) -> int | None:

@@ -224,7 +224,12 @@ def _value(field: Field, text: str) -> Any:
 
 def _number(text: str) -> Decimal:
     number = Decimal(text)
-    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS or len(number.as_tuple().digits) > _MOST_DIGITS:
+    if (
+        not text.isascii()
+        or not number.is_finite()
+        or abs(number.adjusted()) > _MOST_DIGITS
+        or len(number.as_tuple().digits) > _MOST_DIGITS
+    ):
         raise ValueError("not a number that can be meant")
     return number
 

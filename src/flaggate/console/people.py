@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from threading import Lock
@@ -29,6 +29,8 @@ __all__ = ["EVERYTHING", "Person", "Session", "Sessions", "Who", "by_header", "c
 EVERYTHING: Final = frozenset(Right)
 _SESSION_SECONDS: Final = 12 * 3600
 _LINK_SECONDS: Final = 3600
+_LONGEST_COOKIE: Final = 4096
+"""As browsers keep."""
 
 
 class Person(NamedTuple):
@@ -132,7 +134,7 @@ class Sessions:
 
     def of(self, request: Request) -> Session:
         """Whose request it is."""
-        known = self._known(request.cookies.get(self.cookie))
+        known = next(filter(None, map(self._known, self._cookies(request))), None)
         refused: str | None = None
         person: Person | None
         if self.who is not None:
@@ -155,9 +157,16 @@ class Sessions:
             return Session(secrets.token_urlsafe(16), person, is_new=True, refused=refused)
         return Session(known["i"], person, refused=refused)
 
-    def _known(self, cookie: str | None) -> dict[str, Any] | None:
-        if cookie is None:
-            return None
+    def _cookies(self, request: Request) -> Iterator[str]:
+        """Those with our name, as they are: ours are never quoted, and to unquote others' takes the square of their
+        length (CVE-2024-7592, in `http.cookies`, which `request.cookies` goes through)."""
+        for header in request.headers.getlist("cookie"):
+            for pair in header.split(";"):
+                name, _, value = pair.strip().partition("=")
+                if name == self.cookie and len(value) <= _LONGEST_COOKIE:
+                    yield value
+
+    def _known(self, cookie: str) -> dict[str, Any] | None:
         try:
             known = self._signer.loads(cookie, max_age=_SESSION_SECONDS)
         except BadSignature:

@@ -149,7 +149,7 @@ def _found(condition: Condition, context: Context) -> str:
     """What the context holds for the condition: "it is Leeds"."""
     name = condition.attribute
     if name == "group":
-        return f"groups are {', '.join(sorted(context.groups))}" if context.groups else "in no group"
+        return f"groups are {', '.join(sorted(map(_text, context.groups)))}" if context.groups else "in no group"
     value: Any = getattr(context, name) if name in ATTRIBUTES else context.attributes.get(name)
     return "it is not known" if value is None else f"it is {_shown(value)}"
 
@@ -159,7 +159,14 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     is_deceptive = isinstance(value, str) and _DECEPTIVE.fullmatch(value)
-    return f'"{value}"' if is_deceptive else str(value)
+    return f'"{value}"' if is_deceptive else _text(value)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # the app's own; a number of more digits than Python writes: the flag was decided all the same
+        return f"a value of {type(value).__name__} that cannot be shown"
 
 
 _DECEPTIVE: Final = re.compile(r"|\s.*|.*\s|[-+]?\d+(\.\d+)?|true|false|not known", re.DOTALL | re.IGNORECASE)

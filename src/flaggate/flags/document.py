@@ -6,6 +6,7 @@ What is read here is text; who opens files is `flaggate.runtime.definitions`.
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -105,6 +106,11 @@ _SEGMENT: Final[dict[str, Kind]] = {
 _MOST_HINTS: Final = 10  # each looks through all segments
 _SEGMENT_FORMS: Final = 'audience = {...}, or unit = "user" with members = [...] or members_file = "..."'
 
+_MOST_PARTS: Final = 100
+_PART: Final = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_DEEP_KEY: Final = re.compile(rf"""(?:^|[\[{{,])[ \t]*+(?:{_PART}\.[ \t]*+){{{_MOST_PARTS}}}""", re.MULTILINE)
+"""Where a key may stand: what `tomllib` takes for one grows with the square of its parts. No key of ours has more than six."""
+
 ReadMembers = Callable[[str], str]
 
 
@@ -187,6 +193,8 @@ def parse(
 
 def _loads(text: str, syntax: str) -> Any:
     if syntax == "toml":
+        if _DEEP_KEY.search(text):
+            raise ValueError(f"a key has more than {_MOST_PARTS} parts")
         return tomllib.loads(text, parse_float=_decimal)
     value = json.loads(text, parse_float=_decimal, object_pairs_hook=_unique)
     json.dumps(value, ensure_ascii=False, default=str).encode()  # refuses "\ud800": half a character

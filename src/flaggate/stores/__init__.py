@@ -26,10 +26,14 @@ def open_store(url: str, *, create: bool = True) -> Store:
         try:
             from flaggate.stores.postgresql import PostgresStore
         except ImportError as error:
-            from flaggate.stores.base import without_password
-
-            raise StoreError(without_password(url), f"pip install 'flaggate[postgresql]' ({error})") from error
+            raise _missing(url, "postgresql", error) from error
         return PostgresStore(url, create=create)
+    if url.startswith(("redis:", "rediss:", "valkey:", "valkeys:", "unix:")):
+        try:
+            from flaggate.stores.redis import RedisStore
+        except ImportError as error:
+            raise _missing(url, "redis", error) from error
+        return RedisStore(url, create=create)
     if url == "memory://":
         from flaggate.stores.memory import MemoryStore
 
@@ -39,5 +43,11 @@ def open_store(url: str, *, create: bool = True) -> Store:
     raise StoreError(
         without_password(url),
         "this names no store; allowed: sqlite:///PATH (four slashes for an absolute one), "
-        "postgresql://user@host/database, memory://",
+        "postgresql://user@host/database, redis://host:6379/0, memory://",
     )
+
+
+def _missing(url: str, extra: str, error: ImportError) -> StoreError:
+    from flaggate.stores.base import without_password
+
+    return StoreError(without_password(url), f"this takes pip install 'flaggate[{extra}]' ({error})")

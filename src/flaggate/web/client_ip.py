@@ -24,6 +24,8 @@ UNIX: Final = "unix"
 _EXAMPLE: Final = "10.0.0.0/8"
 _ON_UNIX_SOCKET: Final = frozenset({"", "localhost", "<local>"})
 """What servers say of such a peer: nothing; waitress; werkzeug's."""
+_LONGEST_ADDRESS: Final = 100
+"""With a zone, brackets and a port; in characters."""
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED: Final = r'"([^"]*+(?:"\\[^"]*+)*+)"'  # backwards a quote that is part of the text has its backslash behind it
 _PAIR: Final = re.compile(rf"[ \t]*+(?:(?:({_WORD})|{_QUOTED})=({_WORD}))?[ \t]*+([;,]|\Z)")
@@ -85,8 +87,7 @@ class ClientAddresses:
         """
         text = (peer or "").strip()
         lines = list(forwarded_for)
-        whole = rf"(?<![\w.:]){re.escape(text)}(?![\w.])"  # 10.0.0.5 is not in 110.0.0.57
-        if not text or not any(re.search(whole, line) for line in lines):
+        if not text or not any(_stands_in(text, line) for line in lines):
             return False
         if self.header != X_FORWARDED_FOR or not self._trusts_loopback:
             return True
@@ -118,6 +119,13 @@ def address_in(text: str) -> str | None:
         inside: IPv4Address | None = address.ipv4_mapped
         return str(inside or IPv6Address(int(address)))  # int() has no zone
     return str(address)
+
+
+def _stands_in(text: str, line: str) -> bool:
+    """Whether a header names a peer: 10.0.0.5 is not in 110.0.0.57."""
+    if len(text) > _LONGEST_ADDRESS:  # taken from a header, and no address: to search by the pattern takes the square
+        return text in line
+    return re.search(rf"(?<![\w.:]){re.escape(text)}(?![\w.])", line) is not None
 
 
 def _is_port(text: str, before: str) -> bool:
