@@ -44,6 +44,8 @@ class Puller:
         self.snapshot = Snapshot()
         self.problem: str | None = None
         """What the last pull ran into."""
+        self.is_cut_off = False
+        """Whether that was the store."""
         self._asked_at = monotonic()
         self._store = store
         self._control = Control(store)
@@ -83,11 +85,11 @@ class Puller:
             is_heard: The store told that something was written: the revision need not be asked first.
         """
         self.look_off()
-        self.problem = None
+        self.problem, self.is_cut_off = None, False
         try:
             self._read_store(is_heard=is_heard)
         except Exception as error:  # supervised: whatever it is, the next round comes
-            self.problem = _words(error)
+            self.problem, self.is_cut_off = _words(error), True
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)

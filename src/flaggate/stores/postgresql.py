@@ -37,6 +37,8 @@ __all__ = ["PostgresStore"]
 
 _FORM: Final = "say postgresql://user@host/database"
 _CONNECT_SECONDS: Final = 5
+_SILENT_SECONDS: Final = 6.0
+"""How long a server may say nothing at all: longer than `lock_timeout`, and than any statement of ours before its first row."""
 _RUN_GAP: Final = 1000
 _LOCKS: Final = {"counts": 1, "lease": 2, "presences": None, "schema": 3}
 """Of whom an advisory lock is taken; each process writes a row of its own among the presences."""
@@ -186,6 +188,7 @@ class PostgresStore(TableStore):
                     self._url, pool_size=2, max_overflow=10, pool_timeout=_CONNECT_SECONDS, pool_use_lifo=True,
                     pool_pre_ping=True, connect_args=_arguments(),
                 )  # fmt: skip
+                sa.event.listen(engine, "do_connect", _connect)
                 sa.event.listen(engine, "connect", self._connected)
                 try:
                     self._check_schema(engine)
@@ -229,7 +232,7 @@ class PostgresStore(TableStore):
         with self._errors():
             self._open()
             parameters = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-            connection = psycopg.connect(parameters, autocommit=True, **_arguments())
+            connection = _Impatient.connect(parameters, autocommit=True, **_arguments())
             self._connections.add(connection)
             connection.execute(f'LISTEN "{self._channel}"')
             return connection
@@ -266,6 +269,33 @@ class PostgresStore(TableStore):
             kind = BusyError if isinstance(cause, _BUSY) else StoreError
             words = " ".join(str(cause).split())
             raise kind(self.url, f"the database did not do it: {words}{_hint(cause)}") from error
+
+
+class _Impatient(psycopg.Connection[Any]):
+    """Gives up a server that says nothing: one that hangs, or behind a network that takes all and brings nothing. libpq would
+    wait for ever, and with it the thread that looks for the `off` file."""
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        return super().wait(self._within_limits(gen), *args, **options)
+
+    def _within_limits(self, asking: Any) -> Any:
+        until = monotonic() + _SILENT_SECONDS
+        try:
+            wanted = next(asking)
+            while True:
+                is_ready = yield wanted
+                if is_ready:
+                    until = monotonic() + _SILENT_SECONDS
+                elif monotonic() > until:
+                    self.close()
+                    raise psycopg.OperationalError(f"the server has said nothing for {_SILENT_SECONDS:.0f} s")
+                wanted = asking.send(is_ready)
+        except StopIteration as ended:
+            return ended.value
+
+
+def _connect(_dialect: object, _record: object, words: Any, options: Any) -> _Impatient:
+    return _Impatient.connect(*words, **options)
 
 
 def _arguments() -> dict[str, Any]:
