@@ -64,6 +64,17 @@ def test_a_refresh_before_the_first_question_does_not_keep_the_keeper_away(
     until(lambda: not gate.is_on("banner", ADA), "the kill arrives")
 
 
+def test_a_pull_before_the_first_question_does_not_either(unreliable: UnreliableStore, open_gate: OpenGate) -> None:
+    """An app that reads the flags while it starts, so that no request waits."""
+    gate = open_gate(unreliable, background=True)
+    gate.pull()
+    assert not gate.health().is_keeper_alive, "it starts with a question"
+    assert gate.is_on("banner", ADA)
+    assert gate.health().is_keeper_alive
+    turn(unreliable, Verb.KILL, "banner")
+    until(lambda: not gate.decide("banner", ADA).is_on, "the kill arrives")
+
+
 def test_under_a_test_runner_it_starts_only_when_asked(unreliable: UnreliableStore, open_gate: OpenGate) -> None:
     quiet = Gate.open(unreliable)
     assert quiet.is_on("banner", ADA)

@@ -6,6 +6,8 @@ import threading
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
 
+from flaggate.runtime.process import importing
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from weakref import ReferenceType
@@ -69,7 +71,8 @@ class Keeper:
             self._thread.join(timeout)
 
     def _run(self) -> None:
-        from random import uniform  # 2 ms that can wait for the thread
+        with importing():
+            from random import uniform  # 2 ms that can wait for the thread
 
         is_heard, rests_at = False, monotonic()
         while (gate := self._gate()) is not None:
