@@ -31,7 +31,9 @@ bench: $(BENCH_VENV)/peers $(VENV)/test
 
 bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
-	$(BIN) benchmarks/propagation.py
+	for store in sqlite postgresql redis valkey; do $(BIN) -m benchmarks.propagation $$store; done
+	$(BIN) -m benchmarks.scale
+	$(BIN) -m benchmarks.many_flags
 	$(BIN) benchmarks/console.py
 
 # Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.

@@ -29,7 +29,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flaggate.errors import BusyError, StoreError
 from flaggate.stores import tables
-from flaggate.stores.base import Write, without_password
+from flaggate.stores.base import Changes, Write, without_password
+from flaggate.stores.columns import row_of
 from flaggate.stores.ear import Ear
 from flaggate.stores.sql_store import SHORTLY_SECONDS, TableStore, is_anew
 
@@ -52,6 +53,11 @@ _KEEP_ALIVE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_HEAD: Final = "SELECT identity, revision, tableoid::bigint, run FROM flaggate_meta"
+_CHANGES: Final = """
+    SELECT m.identity, m.revision, m.tableoid::bigint, m.run, r.kind, r.name, r.version, r.document
+    FROM flaggate_meta m LEFT JOIN flaggate_row r ON r.revision > %s
+"""
 _left_open: list[object] = []
 """What a child has of its parent's connections: nothing of it may be finished, and its sockets are closed already."""
 
@@ -91,12 +97,25 @@ class PostgresStore(TableStore):
     # --- asking -----------------------------------------------------------------------------
 
     def revision(self) -> int:
+        ((salt, revision, *which),) = self._asked(_HEAD)
+        self._call(salt, *which)
+        return int(revision)
+
+    def changes(self, since: int = 0) -> Changes:
+        # One statement sees one state, and takes one way to the server and back.
+        found = self._asked(_CHANGES, (since,))
+        salt, revision, *which = found[0][:4]
+        self._call(salt, *which)
+        return Changes(revision, tuple(row_of(*row[4:]) for row in found if row[4] is not None))
+
+    def _asked(self, query: str, parameters: tuple[int, ...] = ()) -> Sequence[Any]:
+        """What every process asks again and again: past most of SQLAlchemy."""
         with self._errors(), self._open().connect() as connection:
-            found = connection.execution_options(isolation_level="AUTOCOMMIT").execute(self._head()).first()
-            if found is None:
+            plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+            found = plain.exec_driver_sql(query, parameters).all()
+            if not found:
                 raise StoreError(self.url, "its table flaggate_meta is empty")
-            self._call(found[0], *found[2:])
-            return int(found[1])
+            return found
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
         return self._ear.wait(seconds, is_over)
