@@ -29,7 +29,7 @@ __all__ = ["CASES", "MANY", "peer_of"]
 MANY, SOME, MEMBERS = 2_000, 100, 100_000
 RUN_SECONDS = 0.005
 """How long a run takes, at least."""
-CASE_SECONDS = 3.0
+CASE_SECONDS = 2.0
 """How long a comparison takes, at most, if that leaves five runs."""
 PASS_SECONDS = 0.2
 """How long it takes to ask about all of them once; with a slower peer it is the first few."""

@@ -27,7 +27,7 @@ MODULES = (
 )  # fmt: skip
 RUNS, QUICK_RUNS = 20, 5
 LOADS, QUICK_LOADS = 3, 1
-IMPORTS, QUICK_IMPORTS = 7, 3
+IMPORTS, QUICK_IMPORTS = 5, 3
 CASE_TIMEOUT_SECONDS = 120
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
