@@ -30,7 +30,7 @@ bench: $(VENV)/test
 	$(BIN) benchmarks/propagation.py
 	$(BIN) benchmarks/console.py
 
-# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+# About a quarter of an hour of CPU; SCALE=1000 is a million inputs, SEED=1 are others.
 fuzz: SCALE ?= 150
 fuzz: SEED ?= 0
 fuzz: $(VENV)/test
