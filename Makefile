@@ -36,7 +36,7 @@ bench-long: $(VENV)/test
 	$(BIN) -m benchmarks.many_flags
 	$(BIN) benchmarks/console.py
 
-# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+# About a quarter of an hour of CPU; SCALE=1000 is a million inputs, SEED=1 are others.
 fuzz: SCALE ?= 150
 fuzz: SEED ?= 0
 fuzz: $(VENV)/test
