@@ -596,6 +596,7 @@ def test_what_looks_for_the_off_file_leaves_alone_what_came_meanwhile(
     """A round that ends while it looks has the last word: it has looked itself, and may have brought a kill."""
     gate = open_gate(store, background=True)
     assert gate.is_on("banner", ADA)
+    until(lambda: gate._past_store is not None, "somebody looks out")
     past = gate._past_store
     assert past is not None
     names = past.names

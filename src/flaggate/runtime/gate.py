@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -398,18 +397,17 @@ class Gate:
             if self._puller.look_off() and self._is_ready.is_set():
                 self._publish(self._puller.snapshot)
 
-    def _looks_out(self) -> bool:
-        """Whether there may be an off file to look for."""
-        if self.directory is not None and self._past_store is None:
-            from flaggate.runtime.off_switch import OffSwitch
-
-            self._past_store = OffSwitch(Path(self.directory))
-        return self._past_store is not None
-
     def look_out(self) -> None:
         """Look for the off file past the store, for which the keeper may wait for as long as it likes. Raises nothing."""
         seen = self._of_store
-        if seen is None or self._past_store is None or (off := self._past_store.names()) == seen.off:
+        if seen is None or self.directory is None:
+            return
+        if self._past_store is None:
+            # Loaded by now, with whoever published: nothing is half imported here when another thread forks.
+            from flaggate.runtime.off_switch import OffSwitch
+
+            self._past_store = OffSwitch(self.directory)
+        if (off := self._past_store.names()) == seen.off:
             return
         turned = seen.with_off(off)
         with self._begin_lock:
@@ -486,9 +484,8 @@ class Gate:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
                         poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
-                        self._keeper = Keeper(
-                            weakref.ref(self), self.store.wait, poll_seconds, looks_out=self._looks_out()
-                        )
+                        looks_out = self.directory is not None
+                        self._keeper = Keeper(weakref.ref(self), self.store.wait, poll_seconds, looks_out=looks_out)
                     finally:
                         self._is_starting = False
             self._no_thread = None

@@ -22,8 +22,8 @@ class OffSwitch:
     read mean `*`: who made it wanted something off.
     """
 
-    def __init__(self, directory: Path | None) -> None:
-        self.path = None if directory is None else directory / "off"
+    def __init__(self, directory: str | os.PathLike[str] | None) -> None:
+        self.path = None if directory is None else Path(directory) / "off"
         self.problem: str | None = None
         """What is wrong with what says "off": nobody can read it, or it holds no name."""
         self._stamp: tuple[int, ...] | None = None
