@@ -36,6 +36,14 @@ def _coverage() -> Iterator[dict[str, str]]:
     os.environ |= taken
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _servers() -> Iterator[None]:
+    """Those that tests share are stopped in the end."""
+    yield
+    if "tests.shared_servers" in sys.modules:
+        sys.modules["tests.shared_servers"].stop_all()
+
+
 @pytest.fixture
 def measured(_coverage: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """With it: for tests whose children run what nobody else does."""

@@ -109,7 +109,7 @@ def _gone(made: Scene) -> Iterator[None]:
     made.server.restart()
 
 
-_OFF_SECONDS: Final = 15.0
+_OFF_SECONDS: Final = 3.0
 DRILLS: Final = (
     Drill(
         "city-file-garbage",

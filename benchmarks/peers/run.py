@@ -114,7 +114,8 @@ def cells(peer: Peer, found: Figures) -> list[str]:
         one = found[case][key] if case in found else None
         shown.append("-" if one is None else f"{_time(one['seconds'])} ({_times(one['ratio'])})")
     load = "under 5 ms" if found["load"] < 0.005 else _time(found["load"])
-    return [*shown, load, f"{found['bytes'] / 2**20:.1f} MB", f"{found['import'] * 1_000:.0f} ms"]
+    memory = f"{found['bytes'] / 2**20:.1f} MB" if sys.platform == "linux" else "-"
+    return [*shown, load, memory, f"{found['import'] * 1_000:.0f} ms"]
 
 
 def cells_by_hand(all_found: Sequence[Figures]) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -24,17 +24,7 @@ from flaggate.stores.memory import MemoryStore
 from flaggate.stores.sql import SqlStore
 from tests.cli.conftest import Terminal
 from tests.runtime.scenes import FRIENDS, bring, until
-
-# --- the places between which it moves ----------------------------------------------------------
-
-
-@contextmanager
-def _sqlite(directory: Path, name: str) -> Iterator[str]:
-    yield f"sqlite:///{directory}/{name}.db"
-
-
-PLACES: dict[str, Callable[[Path, str], AbstractContextManager[str]]] = {"sqlite": _sqlite}
-"""Each gives the URL of a store of its own that is not there yet, by a name. One for every kind of store."""
+from tests.shared_servers import STORES, new_url
 
 
 @dataclass(frozen=True)
@@ -48,12 +38,12 @@ class Pair:
         return terminal("move", "--from", self.old, "--to", self.new, *more, code=code)
 
 
-@pytest.fixture(params=list(product(PLACES, PLACES)), ids="-to-".join)
-def pair(request: pytest.FixtureRequest, terminal: Terminal, tmp_path: Path) -> Iterator[Pair]:
+@pytest.fixture(params=list(product(STORES, STORES)), ids="-to-".join)
+def pair(request: pytest.FixtureRequest, terminal: Terminal, tmp_path: Path) -> Pair:
     old, new = request.param
-    with PLACES[old](tmp_path, "old") as from_url, PLACES[new](tmp_path, "new") as to_url:
-        _use(terminal, from_url)
-        yield Pair(from_url, to_url)
+    pair = Pair(new_url(old, tmp_path), new_url(new, tmp_path))
+    _use(terminal, pair.old)
+    return pair
 
 
 @pytest.fixture

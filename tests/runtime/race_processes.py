@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from flaggate.errors import ConflictError, MoveError, OvertakenError
 from flaggate.rollout.state import Status, Verb
+from flaggate.stores.base import Store
 from flaggate.stores.record import read_flag
-from flaggate.stores.sql import SqlStore
 from tests.runtime.control_plans import act, control_of
 from tests.stores.children import Pipe
 
@@ -40,7 +40,7 @@ def meetings() -> tuple[Callable[[], object], Callable[[], object]]:
     return lambda: meet(*pipes), lambda: meet(*reversed(pipes))
 
 
-def switch_rounds(store: SqlStore, actor: str, meet: Callable[[], object], rounds: int, result: Path) -> None:
+def switch_rounds(store: Store, actor: str, meet: Callable[[], object], rounds: int, result: Path) -> None:
     """Look at the switch, wait until the other has looked too, then turn it the other way."""
     results = []
     for _ in range(rounds):
@@ -63,7 +63,7 @@ def read_rounds(result: Path) -> list[Round]:
     return [one._replace(meanwhile=[(number, actor) for number, actor in one.meanwhile]) for one in rounds]
 
 
-def move_rounds(store: SqlStore, meet: Callable[[], object], rounds: int) -> None:
+def move_rounds(store: Store, meet: Callable[[], object], rounds: int) -> None:
     """Advance or step back, whichever is next; a kill that was faster is no mistake."""
     for _ in range(rounds):
         meet()
@@ -81,7 +81,7 @@ def _expect_kill(lost: OvertakenError) -> None:
     assert [event.verb for event in lost.meanwhile] == [Verb.KILL]
 
 
-def kill_rounds(store: SqlStore, meet: Callable[[], object], rounds: int) -> None:
+def kill_rounds(store: Store, meet: Callable[[], object], rounds: int) -> None:
     """Kill while the other moves, see that it holds, and make ready for the next round."""
     for _ in range(rounds):
         meet()

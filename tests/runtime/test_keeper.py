@@ -34,11 +34,13 @@ def unreliable(store: SqlStore) -> UnreliableStore:
     return UnreliableStore(store)
 
 
-def test_nothing_starts_before_the_first_question_and_then_one_thread(store: SqlStore, tmp_path: Path) -> None:
+def test_nothing_starts_before_the_first_question_and_then_two_threads(store: SqlStore, tmp_path: Path) -> None:
+    """The keeper, and who looks for the off file meanwhile; that one only where there may be one."""
     bring(store)
     script = """
-import sys, threading
+import logging, sys, threading
 import flaggate
+logging.disable()
 counts = [threading.active_count()]
 gate = flaggate.Gate.open(sys.argv[1])
 counts.append(threading.active_count())
@@ -51,7 +53,8 @@ gate.close()
 counts.append(threading.active_count())
 print(counts)
 """
-    assert run(tmp_path, script, store.url) == "[1, 1, 2, 2, 1]\n"
+    assert run(tmp_path, script, store.url) == "[1, 1, 3, 3, 1]\n"
+    assert run(tmp_path, script, "memory://") == "[1, 1, 2, 2, 1]\n"
 
 
 def test_a_refresh_before_the_first_question_does_not_keep_the_keeper_away(

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from flaggate.rollout.state import Verb
+from flaggate.stores import open_store
+from flaggate.stores.base import Store
 from flaggate.stores.record import read_flag
-from flaggate.stores.sql import SqlStore
 from tests.runtime.control_plans import BANNER, CHECKOUT, act, apply
 from tests.runtime.race_agreement import assert_state_and_events_agree
 from tests.runtime.race_processes import kill_rounds, meetings, move_rounds, read_rounds, switch_rounds
+from tests.shared_servers import STORES, new_url
 from tests.stores.children import fork, wait
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its processes")
@@ -20,20 +22,20 @@ WRITES = 1000
 KILLS = 200
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/flags.db"
+@pytest.fixture(params=STORES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_url(request.param, tmp_path)
 
 
 @pytest.fixture
-def store(url: str) -> Iterator[SqlStore]:
-    store = SqlStore(url)
+def store(url: str) -> Iterator[Store]:
+    store = open_store(url)
     yield store
     store.close()
 
 
 def test_of_two_that_saw_the_same_version_one_wins_and_the_other_is_told_by_whom(
-    store: SqlStore, url: str, tmp_path: Path
+    store: Store, url: str, tmp_path: Path
 ) -> None:
     """A thousand rounds; no write is lost and none is done twice."""
     apply(store, BANNER)
@@ -41,8 +43,8 @@ def test_of_two_that_saw_the_same_version_one_wins_and_the_other_is_told_by_whom
     left, right = meetings()
     results = tmp_path / "left.json", tmp_path / "right.json"
     pids = [
-        fork(lambda: switch_rounds(SqlStore(url), "left", left, WRITES, results[0]), is_measured=False),
-        fork(lambda: switch_rounds(SqlStore(url), "right", right, WRITES, results[1]), is_measured=False),
+        fork(lambda: switch_rounds(open_store(url), "left", left, WRITES, results[0]), is_measured=False),
+        fork(lambda: switch_rounds(open_store(url), "right", right, WRITES, results[1]), is_measured=False),
     ]
     assert [wait(pid) for pid in pids] == [0, 0]
 
@@ -57,15 +59,15 @@ def test_of_two_that_saw_the_same_version_one_wins_and_the_other_is_told_by_whom
         assert (lost.version, lost.has_won, lost.meanwhile) == (number, False, [(event.id, event.actor)])
 
 
-def test_a_kill_always_lands(store: SqlStore, url: str) -> None:
+def test_a_kill_always_lands(store: Store, url: str) -> None:
     """However the rollout is moved meanwhile."""
     apply(store, CHECKOUT)
     act(store, Verb.START)
     store.close()
     mover, killer = meetings()
     pids = [
-        fork(lambda: move_rounds(SqlStore(url), mover, KILLS), is_measured=False),
-        fork(lambda: kill_rounds(SqlStore(url), killer, KILLS), is_measured=False),
+        fork(lambda: move_rounds(open_store(url), mover, KILLS), is_measured=False),
+        fork(lambda: kill_rounds(open_store(url), killer, KILLS), is_measured=False),
     ]
     assert [wait(pid) for pid in pids] == [0, 0]
     verbs = [event.verb for event in store.history(limit=10 * KILLS)]

@@ -20,6 +20,7 @@ from flaggate.testing import StoreContract
 from flaggate.testing.contract.acting import a_count, an_event
 from tests.postgres_servers import KINDS, PostgresServer, postgres_server
 from tests.runtime.scenes import bring, turn, until
+from tests.shared_servers import shared_postgres
 from tests.stores.cutting import Cable
 
 psycopg = pytest.importorskip("psycopg", reason="pip install 'flaggate[postgresql]'")
@@ -30,9 +31,8 @@ ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    with postgres_server(request.param) as server:
-        yield server
+def server(request: pytest.FixtureRequest) -> PostgresServer:
+    return shared_postgres(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_commit_whose_answer_was_lost_is_done_once(own_server: PostgresServer,
 def test_a_server_that_says_nothing_is_given_up(
     own_server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that asks it looks for the `off` file, too."""
+    """Else the thread that asks would stand there for ever, and follow no change of a server that is back."""
     monkeypatch.setattr(postgresql, "_SILENT_SECONDS", 0.5)
     monkeypatch.setattr(postgresql, "_CONNECT_SECONDS", 2)
     cable = Cable(f"{own_server.place}/.s.PGSQL.5432")

@@ -25,6 +25,7 @@ from flaggate.testing import StoreContract
 from flaggate.testing.contract.acting import a_count, an_event
 from tests.redis_servers import KINDS, RedisServer, redis_server
 from tests.runtime.scenes import bring, turn, until
+from tests.shared_servers import shared_redis
 from tests.stores.cutting import Cable
 
 redis = pytest.importorskip("redis", reason="pip install 'flaggate[redis]'")
@@ -34,9 +35,8 @@ ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
-    with redis_server(request.param) as server:
-        yield server
+def server(request: pytest.FixtureRequest) -> RedisServer:
+    return shared_redis(request.param)
 
 
 class TestRedisStore(StoreContract):

@@ -10,6 +10,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
+from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -35,6 +36,7 @@ from flaggate.stores import open_store
 if TYPE_CHECKING:
     from flaggate.decide.explain import Explanation
     from flaggate.runtime.control import Control
+    from flaggate.runtime.off_switch import OffSwitch
     from flaggate.runtime.pull import Puller
     from flaggate.runtime.snapshot import Snapshot
     from flaggate.runtime.ticker import Looked
@@ -108,6 +110,8 @@ class Gate:
         self._is_on: Mapping[str, Callable[[Context], bool]] = {}
         self._decide: Mapping[str, Callable[[Context], Decision]] = {}
         self._keeper: Keeper | None = None
+        self._past_store: OffSwitch | None = None
+        """Of the thread that looks for the off file while the keeper waits for the store."""
         self._no_thread: str | None = None
         self._looked_at = 0.0
         self._is_starting = False
@@ -398,6 +402,24 @@ class Gate:
             if self._puller.look_off() and self._is_ready.is_set():
                 self._publish(self._puller.snapshot)
 
+    def _looks_out(self) -> bool:
+        """Whether there may be an off file to look for."""
+        if self.directory is not None and self._past_store is None:
+            from flaggate.runtime.off_switch import OffSwitch
+
+            self._past_store = OffSwitch(Path(self.directory))
+        return self._past_store is not None
+
+    def look_out(self) -> None:
+        """Look for the off file past the store, for which the keeper may wait for as long as it likes. Raises nothing."""
+        seen = self._of_store
+        if seen is None or self._past_store is None or (off := self._past_store.names()) == seen.off:
+            return
+        turned = seen.with_off(off)
+        with self._begin_lock:
+            if self._of_store is seen:  # else a round has ended, and has looked itself
+                self._publish(turned)
+
     def names(self, sought: Collection[str]) -> frozenset[str] | None:
         """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""
         if self._is_closed:
@@ -468,7 +490,9 @@ class Gate:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
                         poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
-                        self._keeper = Keeper(weakref.ref(self), self.store.wait, poll_seconds)
+                        self._keeper = Keeper(
+                            weakref.ref(self), self.store.wait, poll_seconds, looks_out=self._looks_out()
+                        )
                     finally:
                         self._is_starting = False
             self._no_thread = None

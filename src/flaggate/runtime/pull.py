@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING
 
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.runtime.control import Control
 from flaggate.runtime.definitions import DefinitionsFile
-from flaggate.runtime.disk import DiskCopy
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
-from flaggate.stores.base import Changes, Store
+from flaggate.stores.base import Changes, Row, Store
+
+if TYPE_CHECKING:
+    from flaggate.runtime.disk import DiskCopy
 
 __all__ = ["Puller"]
 
@@ -47,7 +50,7 @@ class Puller:
         self._store = store
         self._control = Control(store)
         self._definitions = None if definitions is None else DefinitionsFile(definitions)
-        self._copy = None if directory is None else DiskCopy(Path(directory))
+        self._copy = None if directory is None else _copy_in(Path(directory))
         self._copy_problem: str | None = None
         self._off = OffSwitch(None if directory is None else Path(directory))
         self._say = say
@@ -59,6 +62,8 @@ class Puller:
         """Whether the snapshot came from the store, in this process."""
         self._kept = "", -1
         """Store and revision of the copy on disk, as far as this process wrote it."""
+        self._new: dict[tuple[str, str], Row] | None = None
+        """The rows that came since the copy was written; None = all may have."""
         self._is_whole = False
         """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
         self._rounds_to_wait = self._rounds_busy = 0
@@ -88,6 +93,7 @@ class Puller:
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)
+        self.look_off()  # once more: the store may have taken its time
         self.problem = self.problem or self._off.problem
         self._say_what_is_new()
         return self.snapshot
@@ -114,7 +120,8 @@ class Puller:
             return
         self._copy_problem = None
         try:
-            self._copy.save(self._identity, self.snapshot.changes(), is_whole=self._is_whole)
+            new = None if self._new is None else self._new.values()
+            self._copy.save(self._identity, self.snapshot, is_whole=self._is_whole, new=new)
         except OSError as error:
             if isinstance(error, BlockingIOError) and self._rounds_busy < _ROUNDS_BUSY:
                 self._rounds_busy += 1  # another process is at it, and the next round looks again
@@ -122,7 +129,7 @@ class Puller:
             self._copy_problem = f"no copy of the flags on this disk: {error}"
             self._rounds_to_wait = _ROUNDS_BETWEEN_TRIES
         else:
-            self._kept, self._is_whole, self._rounds_busy = what, False, 0
+            self._kept, self._is_whole, self._rounds_busy, self._new = what, False, 0, {}
         self._say_what_is_new()
 
     def forked(self) -> None:
@@ -165,6 +172,10 @@ class Puller:
         self._take(snapshot, changes)
 
     def _take(self, snapshot: Snapshot, changes: Changes) -> None:
+        if snapshot is not self.snapshot:
+            self._new = None
+        elif self._new is not None:
+            self._new |= {(row.kind, row.name): row for row in changes.rows}
         self.snapshot = snapshot.updated(changes)
         self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 
@@ -189,6 +200,12 @@ class Puller:
         new, self._said = [problem for problem in dict.fromkeys(wrong) if problem not in self._said], frozenset(wrong)
         for problem in new:
             self._say(problem)
+
+
+def _copy_in(directory: Path) -> DiskCopy:
+    from flaggate.runtime.disk import DiskCopy  # with sqlite3: for those who keep one
+
+    return DiskCopy(directory)
 
 
 def _words(error: Exception) -> str:
