@@ -163,6 +163,9 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
         def is_cut_off(self) -> bool:
             return False
 
+        def look_out(self) -> None:
+            """Nothing."""
+
         def rest(self) -> None:
             """Nothing."""
 
