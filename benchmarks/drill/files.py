@@ -109,7 +109,8 @@ def _gone(made: Scene) -> Iterator[None]:
     made.server.restart()
 
 
-_OFF_SECONDS: Final = 3.0
+_OFF_SECONDS: Final = 15.0
+"""A server that says nothing keeps the thread that looks for as long as it is waited for."""
 DRILLS: Final = (
     Drill(
         "city-file-garbage",

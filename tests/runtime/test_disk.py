@@ -568,52 +568,6 @@ def test_off_does_not_wait_for_the_store(store: SqlStore, open_gate: OpenGate, o
     slow.is_open.set()
 
 
-def test_off_does_not_wait_for_a_store_that_hangs_for_ever(
-    store: SqlStore, open_gate: OpenGate, off_file: Path
-) -> None:
-    """The file comes while the keeper waits, and goes again."""
-    unreliable = UnreliableStore(store)
-    gate = open_gate(unreliable, background=True)
-    assert gate.is_on("banner", ADA)
-    unreliable.is_open.clear()
-    unreliable.asked.clear()
-    unreliable.asked.wait(10)
-    off_file.write_text("banner")
-    until(lambda: gate.decide("banner", ADA).reason == "killed", "the off file counts")
-    off_file.unlink()
-    until(lambda: gate.is_on("banner", ADA), "it has gone")
-    off_file.write_text("banner")
-    until(lambda: not gate.is_on("banner", ADA), "it counts again")
-    unreliable.is_open.set()
-    turn(store, Verb.OFF, "banner")
-    until(lambda: gate.health().revision == 5, "the store answers")
-    assert gate.decide("banner", ADA).reason == "killed", "the answer that was waited for does not take it back"
-
-
-def test_what_looks_for_the_off_file_leaves_alone_what_came_meanwhile(
-    store: SqlStore, open_gate: OpenGate, off_file: Path
-) -> None:
-    """A round that ends while it looks has the last word: it has looked itself, and may have brought a kill."""
-    gate = open_gate(store, background=True)
-    assert gate.is_on("banner", ADA)
-    past = gate._past_store
-    assert past is not None
-    names = past.names
-
-    def slow() -> frozenset[str]:
-        found = names()
-        if not found:
-            return found
-        turn(store, Verb.KILL, "tiered")
-        until(lambda: gate.health().revision == 5, "a round ends")
-        return found
-
-    past.names = slow  # type: ignore[method-assign]  # as slow as a disk can be
-    off_file.write_text("banner")
-    until(lambda: gate.decide("banner", ADA).reason == "killed", "the off file counts")
-    until(lambda: gate.decide("tiered", ADA).reason == "killed", "the kill is there")
-
-
 def test_off_waits_for_one_question_to_the_store_and_no_more(
     store: SqlStore, open_gate: OpenGate, off_file: Path
 ) -> None:

@@ -9,6 +9,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from flaggate.errors import BusyError, FlaggateError
+from flaggate.runtime.process import importing
 from flaggate.runtime.trouble import Trouble, say
 
 if TYPE_CHECKING:
@@ -150,10 +151,11 @@ class Duties:
                 self._trouble.say_once(self._unsaid)
 
     def _presence(self, revision: int, asked_seconds: float) -> Presence:
-        import socket  # none of this for a process that only imports the package
-        from uuid import uuid4
+        with importing():
+            import socket  # none of this for a process that only imports the package
+            from uuid import uuid4
 
-        from flaggate.stores.base import Presence
+            from flaggate.stores.base import Presence
 
         self._process = self._process or uuid4().hex  # drawn here: a fork has its own
         who = f"{socket.gethostname()}:{os.getpid()}"
@@ -196,8 +198,9 @@ class Duties:
                 self.ticker.release()
 
     def _made_ticker(self) -> Ticker:
-        from flaggate.runtime.judging import Judging  # with all that moves rollouts: not for those who only ask
-        from flaggate.runtime.ticker import Ticker
+        with importing():
+            from flaggate.runtime.judging import Judging  # with all that moves rollouts: not for those who only ask
+            from flaggate.runtime.ticker import Ticker
 
         with self._making:  # the keeper and a caller of `Gate.tick` may both come for it
             if self.ticker is None:
@@ -208,14 +211,16 @@ class Duties:
     def _samples(self) -> Samples | None:
         if self._prometheus is None:
             return None
-        from flaggate.runtime.prometheus import Prometheus  # for those who ask one
+        with importing():
+            from flaggate.runtime.prometheus import Prometheus  # for those who ask one
 
         return Prometheus(self._prometheus).samples
 
     def _notices(self) -> Notices | None:
         if self._notify is None:
             return None
-        from flaggate.runtime.notices import Notifier  # for those who tell
+        with importing():
+            from flaggate.runtime.notices import Notifier  # for those who tell
 
         return Notifier(self._notify, say)
 

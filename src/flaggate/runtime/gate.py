@@ -10,7 +10,6 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextvars import ContextVar
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,6 +22,7 @@ from flaggate.runtime.meter import HANG_SECONDS, Meter
 from flaggate.runtime.override import is_overriding, look_up_names, overridden
 from flaggate.runtime.process import (
     flush_with_multiprocessing,
+    importing,
     is_before_workers,
     is_on_event_loop,
     is_under_test_runner,
@@ -36,7 +36,6 @@ from flaggate.stores import open_store
 if TYPE_CHECKING:
     from flaggate.decide.explain import Explanation
     from flaggate.runtime.control import Control
-    from flaggate.runtime.off_switch import OffSwitch
     from flaggate.runtime.pull import Puller
     from flaggate.runtime.snapshot import Snapshot
     from flaggate.runtime.ticker import Looked
@@ -110,8 +109,6 @@ class Gate:
         self._is_on: Mapping[str, Callable[[Context], bool]] = {}
         self._decide: Mapping[str, Callable[[Context], Decision]] = {}
         self._keeper: Keeper | None = None
-        self._past_store: OffSwitch | None = None
-        """Of the thread that looks for the off file while the keeper waits for the store."""
         self._no_thread: str | None = None
         self._looked_at = 0.0
         self._is_starting = False
@@ -158,13 +155,16 @@ class Gate:
         if prometheus is not None:
             prometheus = checked_url(prometheus)
         if notify is not None:
-            from flaggate.runtime.notify import checked_config  # for those who tell
+            with importing():
+                from flaggate.runtime.notify import checked_config  # for those who tell
 
             notify = checked_config(notify, is_read=False)
         # Only who brings definitions makes a store: an empty one would hide that a URL is wrong, or a file lost.
-        opened = open_store(store, create=definitions is not None) if isinstance(store, str) else store
+        if isinstance(store, str):
+            with importing():  # its driver
+                store = open_store(store, create=definitions is not None)
         return cls(
-            opened,
+            store,
             definitions=definitions,
             directory=directory,
             background=background,
@@ -177,7 +177,8 @@ class Gate:
     @property
     def control(self) -> Control:
         """The way to change what the store holds."""
-        from flaggate.runtime.control import Control  # with all that validates: not for those who only ask
+        with importing():
+            from flaggate.runtime.control import Control  # with all that validates: not for those who only ask
 
         return Control(self.store)
 
@@ -221,8 +222,9 @@ class Gate:
 
     def explain(self, name: str, context: Context | None = None) -> Explanation:
         """The decision with the steps to it, in words."""
-        from flaggate.decide.explain import Explanation, explain  # a person asks; no request does
-        from flaggate.stores.record import record_of
+        with importing():
+            from flaggate.decide.explain import Explanation, explain  # a person asks; no request does
+            from flaggate.stores.record import record_of
 
         visit = self.current.get() if context is None else None
         snapshot = self.begun() if visit is None else visit.snapshot
@@ -302,7 +304,8 @@ class Gate:
     @property
     def _puller(self) -> Puller:
         if self._made_puller is None:
-            from flaggate.runtime.pull import Puller  # reads, validates and compiles: 60 ms, at the first question
+            with importing():
+                from flaggate.runtime.pull import Puller  # reads, validates and compiles: 60 ms, at the first question
 
             with self._begin_lock:
                 if self._made_puller is None:  # the keeper and the first question may both come for it
@@ -402,24 +405,6 @@ class Gate:
             if self._puller.look_off() and self._is_ready.is_set():
                 self._publish(self._puller.snapshot)
 
-    def _looks_out(self) -> bool:
-        """Whether there may be an off file to look for."""
-        if self.directory is not None and self._past_store is None:
-            from flaggate.runtime.off_switch import OffSwitch
-
-            self._past_store = OffSwitch(Path(self.directory))
-        return self._past_store is not None
-
-    def look_out(self) -> None:
-        """Look for the off file past the store, for which the keeper may wait for as long as it likes. Raises nothing."""
-        seen = self._of_store
-        if seen is None or self._past_store is None or (off := self._past_store.names()) == seen.off:
-            return
-        turned = seen.with_off(off)
-        with self._begin_lock:
-            if self._of_store is seen:  # else a round has ended, and has looked itself
-                self._publish(turned)
-
     def names(self, sought: Collection[str]) -> frozenset[str] | None:
         """The flags that there are, looked up anew if those that a test seeks are not all known; None = nobody can tell."""
         if self._is_closed:
@@ -433,18 +418,19 @@ class Gate:
         with self._begin_lock:
             if self._of_store is not None:
                 self._publish(self._of_store)
-                if self.ready is None:  # the next question is this process's first, or looks itself
-                    self._is_on, self._decide = {}, {}
 
     def _publish(self, snapshot: Snapshot) -> None:
         with self._begin_lock:  # or what a test lays over meanwhile would be lost
             self._of_store = snapshot
             snapshot = overridden(snapshot)
-            self._is_on = snapshot.is_on
-            self._decide = snapshot.decide
             if self.ready is not None:
-                self.ready = snapshot
+                self._serve(snapshot)
             self._snapshot = snapshot  # last: what `health` reports is served already
+
+    def _serve(self, snapshot: Snapshot | None) -> None:
+        """From now on questions find their answers there; None = each comes to `_begin`, as the first of a process."""
+        self._is_on, self._decide = ({}, {}) if snapshot is None else (snapshot.is_on, snapshot.decide)
+        self.ready = snapshot
 
     def begun(self) -> Snapshot:
         """The snapshot that answers."""
@@ -467,9 +453,7 @@ class Gate:
         with self._begin_lock:
             if known is not None and not self._is_ready.is_set():
                 self._publish(known)
-            self.ready = self._snapshot if is_kept_up else None
-            if not is_kept_up:
-                self._is_on, self._decide = {}, {}  # each question comes here and looks itself, until there is a thread
+            self._serve(self._snapshot if is_kept_up else None)  # until there is a thread each question looks itself
             assert self._snapshot is not None  # published here, or by the pull that is ready
             return self._snapshot
 
@@ -490,9 +474,7 @@ class Gate:
                     self._is_starting = True  # a signal handler that asks now is not to start another
                     try:
                         poll_seconds = min(self.store.poll_seconds, self._tick_seconds)
-                        self._keeper = Keeper(
-                            weakref.ref(self), self.store.wait, poll_seconds, looks_out=self._looks_out()
-                        )
+                        self._keeper = Keeper(weakref.ref(self), self.store.wait, poll_seconds)
                     finally:
                         self._is_starting = False
             self._no_thread = None
@@ -541,6 +523,4 @@ class Gate:
         self.meter.begin_anew()
         if self._made_puller is not None:
             self._made_puller.forked()
-        self.ready = None
-        self._is_on = {}
-        self._decide = {}
+        self._serve(None)

@@ -1,19 +1,18 @@
-"""The background thread of a process. It never dies of an exception, and keeps no script alive."""
+"""The one background thread of a process. It never dies of an exception, and keeps no script alive."""
 
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, Final, Protocol
+
+from flaggate.runtime.process import importing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from weakref import ReferenceType
 
 __all__ = ["Keeper", "Kept"]
-
-_LOOKOUT_SECONDS: Final = 1.0
 
 _PAUSE_SECONDS: Final = 0.02, 0.1
 """For so long the rest of a round waits at least and at most, where there was a change."""
@@ -35,9 +34,6 @@ class Kept(Protocol):
     def is_cut_off(self) -> bool:
         """Whether the store did not answer, the last time."""
 
-    def look_out(self) -> None:
-        """Look for the kill that needs no store, whatever a round waits for. Raises nothing."""
-
     def rest(self) -> None:
         """All that can wait a moment: hand over what was counted, look at the rollouts. Raises nothing."""
 
@@ -50,16 +46,10 @@ class Keeper:
     Args:
         gate: What is kept up; it may go.
         wait: A store's: returns after so many seconds, or as soon as there may be something new or the event is set.
-        looks_out: Whether a second thread calls `look_out` each second: a store may keep the first one for as long as it likes.
     """
 
     def __init__(
-        self,
-        gate: ReferenceType[Kept],
-        wait: Callable[[float, threading.Event], bool],
-        poll_seconds: float,
-        *,
-        looks_out: bool = False,
+        self, gate: ReferenceType[Kept], wait: Callable[[float, threading.Event], bool], poll_seconds: float
     ) -> None:
         self._gate = gate
         self._wait = wait
@@ -69,12 +59,6 @@ class Keeper:
         self._is_stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="flaggate-keeper", daemon=True)
         self._thread.start()
-        self._lookout: threading.Thread | None = None
-        if looks_out:
-            lookout = threading.Thread(target=self._look_out, name="flaggate-lookout", daemon=True)
-            with suppress(RuntimeError):  # no thread is to be had: then between two questions
-                lookout.start()
-                self._lookout = lookout
 
     def is_alive(self) -> bool:
         """Whether the thread runs."""
@@ -83,17 +67,12 @@ class Keeper:
     def stop(self, timeout: float = 1.0) -> None:
         """Ask the thread to end, and wait for it so many seconds at most."""
         self._is_stopped.set()
-        for thread in (self._thread, self._lookout):
-            if thread is not None and threading.current_thread() is not thread:
-                thread.join(timeout)
-
-    def _look_out(self) -> None:
-        while not self._is_stopped.wait(_LOOKOUT_SECONDS) and (gate := self._gate()) is not None:
-            gate.look_out()
-            del gate
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
 
     def _run(self) -> None:
-        from random import uniform  # 2 ms that can wait for the thread
+        with importing():
+            from random import uniform  # 2 ms that can wait for the thread
 
         is_heard, rests_at = False, monotonic()
         while (gate := self._gate()) is not None:

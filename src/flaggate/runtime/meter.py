@@ -13,6 +13,7 @@ from time import monotonic, perf_counter, sleep
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
 from flaggate.errors import BusyError
+from flaggate.runtime.process import importing
 from flaggate.runtime.units import Place, StageUnits, forget_others
 
 if TYPE_CHECKING:
@@ -259,7 +260,8 @@ class Meter:
         from flaggate.stores.base import Count, Report  # with dataclasses: not for those who have nothing to say
 
         if not self._process:
-            from uuid import uuid4
+            with importing():
+                from uuid import uuid4
 
             self._process = uuid4().hex  # drawn here: a fork has its own
         self._sequence += 1

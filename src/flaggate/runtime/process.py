@@ -8,8 +8,8 @@ import sys
 import threading
 import weakref
 from collections.abc import Collection
-from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Protocol
+from contextlib import AbstractContextManager, ExitStack, suppress
+from typing import TYPE_CHECKING, Final, Protocol
 
 from flaggate.errors import StoreError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "flush_with_multiprocessing",
+    "importing",
     "is_before_workers",
     "is_on_event_loop",
     "is_under_test_runner",
@@ -52,6 +53,12 @@ class Watched(Protocol):
 _watched: weakref.WeakSet[Watched] = weakref.WeakSet()
 _fork_lock = threading.Lock()
 """One fork at a time, or two threads would mix up what each has to let go of."""
+_IMPORT_SECONDS: Final = 10.0
+"""How long a fork waits for an import: it ends by itself, and a child that gets half of one hangs for ever."""
+_import_lock = threading.RLock()  # a signal handler may ask a flag, too
+_is_import_held_early = False
+_holds = threading.local()
+"""How often a thread that forks has taken it."""
 _forking: list[Watched] = []
 _left: list[tuple[Meter, Store]] = []
 """Of gates that have gone with counts still to be written: a script's, made in a function that has returned."""
@@ -68,6 +75,41 @@ def watched() -> list[Watched]:
     return list(_watched)
 
 
+def importing() -> AbstractContextManager[object]:
+    """Held while a module is imported that not every process needs: no fork falls into the midst of it.
+
+    Python's own lock of a module that another thread was importing stays held in the child, whose first question would
+    wait for it for ever. Nothing else is waited for inside.
+    """
+    if not _is_import_held_early:
+        _hold_imports_early()
+    return _import_lock
+
+
+def _hold_imports_early() -> None:
+    """A fork takes logging's lock, and what is imported may need that. Hooks that are registered later run earlier: so
+    logging comes first, and then a hook that takes ours before."""
+    global _is_import_held_early
+    with _import_lock:
+        import logging  # noqa: F401  # it registers its own
+
+        if hasattr(os, "register_at_fork") and not _is_import_held_early:
+            os.register_at_fork(before=_hold_imports)
+        _is_import_held_early = True
+
+
+def _hold_imports() -> None:
+    _holds.times = getattr(_holds, "times", 0) + _import_lock.acquire(timeout=_IMPORT_SECONDS)
+
+
+def _let_go_of_imports(*, in_child: bool) -> None:
+    global _import_lock
+    for _ in range(_holds.__dict__.pop("times", 0)):
+        _import_lock.release()
+    if in_child:
+        _import_lock = threading.RLock()
+
+
 def _leave(meter: Meter, store: Store) -> None:
     # No store is asked here: this runs in the midst of whatever lets the last reference go.
     if meter.has_counts() and not is_under_test_runner():
@@ -76,12 +118,16 @@ def _leave(meter: Meter, store: Store) -> None:
 
 def _before_fork() -> None:
     _fork_lock.acquire()
-    for gate in list(_watched):
-        _forking.append(gate)
-        gate.before_fork()
+    try:
+        for gate in list(_watched):
+            _forking.append(gate)
+            gate.before_fork()
+    finally:  # last: who pulls may have to import first
+        _hold_imports()
 
 
 def _after_fork(*, in_child: bool) -> None:
+    _let_go_of_imports(in_child=in_child)
     if in_child:
         _left.clear()  # the parent's to write
     with ExitStack() as each:  # in reverse, and all of them, whatever one raises

@@ -6,17 +6,14 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from flaggate.errors import FlaggateError, StoreError
 from flaggate.runtime.control import Control
 from flaggate.runtime.definitions import DefinitionsFile
+from flaggate.runtime.disk import DiskCopy
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
 from flaggate.stores.base import Changes, Row, Store
-
-if TYPE_CHECKING:
-    from flaggate.runtime.disk import DiskCopy
 
 __all__ = ["Puller"]
 
@@ -50,7 +47,7 @@ class Puller:
         self._store = store
         self._control = Control(store)
         self._definitions = None if definitions is None else DefinitionsFile(definitions)
-        self._copy = None if directory is None else _copy_in(Path(directory))
+        self._copy = None if directory is None else DiskCopy(Path(directory))
         self._copy_problem: str | None = None
         self._off = OffSwitch(None if directory is None else Path(directory))
         self._say = say
@@ -93,7 +90,6 @@ class Puller:
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)
-        self.look_off()  # once more: the store may have taken its time
         self.problem = self.problem or self._off.problem
         self._say_what_is_new()
         return self.snapshot
@@ -200,12 +196,6 @@ class Puller:
         new, self._said = [problem for problem in dict.fromkeys(wrong) if problem not in self._said], frozenset(wrong)
         for problem in new:
             self._say(problem)
-
-
-def _copy_in(directory: Path) -> DiskCopy:
-    from flaggate.runtime.disk import DiskCopy  # with sqlite3: for those who keep one
-
-    return DiskCopy(directory)
 
 
 def _words(error: Exception) -> str:

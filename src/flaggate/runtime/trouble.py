@@ -9,6 +9,7 @@ from typing import Final
 
 from flaggate.decide.decision import Decision
 from flaggate.errors import closest
+from flaggate.runtime.process import importing
 
 __all__ = ["Trouble", "say"]
 
@@ -56,7 +57,8 @@ class Trouble:
 
 def say(message: str) -> None:
     """Log what an operator should read."""
-    from logging import getLogger  # 4 ms that only trouble needs
+    with importing():
+        from logging import getLogger  # 4 ms that only trouble needs
 
     with suppress(Exception):  # a log handler that fails must not fail a request, and there is no other place to say so
         getLogger("flaggate").error(message)
