@@ -110,6 +110,7 @@ def _gone(made: Scene) -> Iterator[None]:
 
 
 _OFF_SECONDS: Final = 15.0
+"""A server that says nothing keeps the thread that looks for as long as it is waited for."""
 DRILLS: Final = (
     Drill(
         "city-file-garbage",

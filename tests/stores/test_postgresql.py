@@ -187,7 +187,7 @@ def test_a_commit_whose_answer_was_lost_is_done_once(own_server: PostgresServer,
 def test_a_server_that_says_nothing_is_given_up(
     own_server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread that asks it looks for the `off` file, too."""
+    """Else the thread that asks would stand there for ever, and follow no change of a server that is back."""
     monkeypatch.setattr(postgresql, "_SILENT_SECONDS", 0.5)
     monkeypatch.setattr(postgresql, "_CONNECT_SECONDS", 2)
     cable = Cable(f"{own_server.place}/.s.PGSQL.5432")

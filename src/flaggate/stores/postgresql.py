@@ -292,7 +292,7 @@ class PostgresStore(TableStore):
 
 class _Impatient(psycopg.Connection[Any]):
     """Gives up a server that says nothing: one that hangs, or behind a network that takes all and brings nothing. libpq would
-    wait for ever, and with it the thread that looks for the `off` file."""
+    wait for ever, and with it the thread that follows the flags."""
 
     def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
         return super().wait(self._within_limits(gen), *args, **options)
