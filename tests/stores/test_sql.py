@@ -360,7 +360,7 @@ def _locks() -> set[tuple[int, int]]:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a fork")
 def test_a_fork_does_not_wait_for_ever_and_does_not_break_the_writer(store: SqlStore) -> None:
-    """A thread that waits for another machine's lock or disk keeps the process from forking for a second only."""
+    """A thread that waits for another machine's lock or disk keeps the process from forking for some seconds only."""
     _add(store, "a")
     slow = Slow()
     failures: list[BaseException] = []

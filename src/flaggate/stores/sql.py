@@ -6,6 +6,7 @@ is BEGIN IMMEDIATE, so that a compare-and-set reads what nobody else is changing
 Forks: an SQLite connection that is open while the process forks takes the child's locks away
 (SQLite counts locks by process in memory that the child inherits, the kernel does not), so before a
 fork every connection is closed, and both sides open their own. See sqlite.org/howtocorrupt.html 2.6.
+So that a fork finds it closed, whoever waits for another process lets go of the connection again and again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -31,9 +33,18 @@ __all__ = ["SqlStore"]
 
 _READ_ONLY = "; SQLite's WAL needs the right to write the file and its folder, even to read"
 _HINTS = {"SQLITE_READONLY": _READ_ONLY, "SQLITE_READONLY_DIRECTORY": _READ_ONLY, "SQLITE_CANTOPEN": _READ_ONLY}
+_ANYTHING = "SELECT revision FROM flaggate_meta"
 _FORM = "name a file: sqlite:///flags.db; for a store in memory say memory://"
-_left_open: list[object] = []
-"""Connections that another thread was using during the fork: not ours to close, so they are kept."""
+_FORK_SECONDS = 5.0
+"""How long a fork waits for a transaction. Not for ever: its disk may hang. Nobody waits for a lock that long: see
+`_patiently`."""
+_left_open: set[Path] = set()
+"""Files that another thread was writing or reading during the fork. SQLite remembers its locks here, and nothing of it may be
+closed: what this process opens by itself can be read, but if that was a write, not written."""
+_kept: list[object] = []
+"""The connections to them."""
+_AFTER_FORK = "; this process was forked in the midst of a write, and cannot write itself: restart it"
+_T = TypeVar("_T")
 
 
 class SqlStore(TableStore):
@@ -78,11 +89,15 @@ class SqlStore(TableStore):
         self._is_held = False
 
     def revision(self) -> int:
-        with self._errors(), self._lock:
+        with self._errors():
+            return self._patiently(self._revision, self._busy_seconds)
+
+    def _revision(self) -> int:
+        with self._lock:
             self._open()
             assert self._connection is not None  # _open made it
             # Past SQLAlchemy, at a seventh of its price: this is asked ten times a second, for ever.
-            (revision,) = self._connection.execute("SELECT revision FROM flaggate_meta").fetchone()
+            (revision,) = self._connection.execute(_ANYTHING).fetchone()
             return int(revision)
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
@@ -90,8 +105,7 @@ class SqlStore(TableStore):
         return False
 
     def before_fork(self) -> None:
-        # Not for ever: another thread may wait for a writer. Rather a fork with a connection open than none.
-        self._is_held = self._lock.acquire(timeout=1.0)
+        self._is_held = self._lock.acquire(timeout=_FORK_SECONDS)
         if self._is_held:
             self._let_go()
 
@@ -99,7 +113,8 @@ class SqlStore(TableStore):
         if in_child:
             self._lock = threading.RLock()
             if not self._is_held:
-                _left_open.append((self._engine, self._connection))
+                _kept.append((self._engine, self._connection))
+                _left_open.add(self._path)
                 self._engine = self._connection = None
         elif self._is_held:
             self._lock.release()
@@ -126,7 +141,10 @@ class SqlStore(TableStore):
         if not self._create and not self._path.exists():
             raise StoreError(self.url, f"there is no such file; flaggate apply makes it (looked for {self._path})")
         connection = sqlite3.connect(
-            self._path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+            self._path,
+            timeout=min(self._busy_seconds, SHORTLY_SECONDS),
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             connection.execute("PRAGMA synchronous=FULL")  # a kill that was confirmed outlives a power cut
@@ -191,15 +209,9 @@ class SqlStore(TableStore):
 
     def _use_wal(self) -> None:
         assert self._connection is not None  # the engine made it
-        deadline = time.monotonic() + self._busy_seconds
-        while self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
-            try:
-                self._connection.execute("PRAGMA journal_mode=WAL")
-            except sqlite3.OperationalError as error:
-                # For this SQLite does not wait, and others who make the same file do it just now.
-                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
+        if self._connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+            # For this SQLite does not wait, and others who make the same file do it just now.
+            self._connection.execute("PRAGMA journal_mode=WAL")
 
     def _reading(self) -> AbstractContextManager[sa.Connection]:
         return self._transaction()
@@ -215,29 +227,39 @@ class SqlStore(TableStore):
     def _now(self, _: sa.Connection) -> float:
         return self._clock()
 
-    @contextmanager
-    def _transaction(self, begin: str = "BEGIN") -> Iterator[sa.Connection]:
-        with self._errors(), self._lock, _begun(self._open(), begin) as connection:
-            yield connection
+    def _beside(self, _: str) -> AbstractContextManager[sa.Connection]:
+        # What is refused is handed over again, and a kill is read by the same thread.
+        return self._transaction("BEGIN IMMEDIATE", is_patient=False)
 
     @contextmanager
-    def _beside(self, _: str) -> Iterator[sa.Connection]:
-        # It waits for another writer only shortly: what is refused is handed over again, and a kill is read by the same
-        # thread.
-        with self._lock:
-            with self._errors():
-                self._open()
-            self._set_busy_seconds(min(self._busy_seconds, SHORTLY_SECONDS))
+    def _transaction(self, begin: str = "BEGIN", *, is_patient: bool = True) -> Iterator[sa.Connection]:
+        def begun() -> tuple[sa.Connection, ExitStack]:
+            with ExitStack() as each:
+                each.enter_context(self._lock)
+                connection = each.enter_context(_begun(self._open(), begin))
+                if begin == "BEGIN":
+                    connection.exec_driver_sql(_ANYTHING)  # from here on it sees one state, and waits for nobody
+                return connection, each.pop_all()
+
+        with self._errors():
+            if not is_patient and self._engine is None:
+                self._patiently(
+                    self._revision, self._busy_seconds
+                )  # who makes the tables, or completes them, soon ends
+            connection, each = self._patiently(begun, self._busy_seconds if is_patient else 0.0)
+            with each:
+                yield connection
+
+    def _patiently(self, act: Callable[[], _T], busy_seconds: float) -> _T:
+        """Try again for so long while another process is in the way. Between two tries a fork gets the connection."""
+        deadline = time.monotonic() + busy_seconds
+        while True:
             try:
-                with self._transaction("BEGIN IMMEDIATE") as connection:
-                    yield connection
-            finally:
-                self._set_busy_seconds(self._busy_seconds)
-
-    def _set_busy_seconds(self, seconds: float) -> None:
-        if self._connection is not None:
-            with self._errors():
-                self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+                return act()
+            except (SQLAlchemyError, sqlite3.Error) as error:
+                if not _is_busy(error) or time.monotonic() >= deadline:
+                    raise
+            time.sleep(0.01)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -245,9 +267,17 @@ class SqlStore(TableStore):
             yield
         except (SQLAlchemyError, sqlite3.Error, OSError, ValueError) as error:  # ValueError: no UTF-8, no JSON
             cause = getattr(error, "orig", None) or error
-            name = getattr(cause, "sqlite_errorname", "")
-            kind = BusyError if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")) else StoreError
-            raise kind(self.url, f"the database did not do it: {cause}{_HINTS.get(name, '')} ({self._path})") from error
+            hint = _HINTS.get(getattr(cause, "sqlite_errorname", ""), "")
+            if is_busy := _is_busy(error):
+                hint = _AFTER_FORK if self._path in _left_open else ""
+            kind = BusyError if is_busy else StoreError
+            raise kind(self.url, f"the database did not do it: {cause}{hint} ({self._path})") from error
+
+
+def _is_busy(error: Exception) -> bool:
+    """Whether another process, or another connection, has it."""
+    name: str = getattr(getattr(error, "orig", None) or error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
 
 
 @contextmanager
