@@ -21,6 +21,8 @@ from flaggate.rollout.state import Verb
 __all__ = ["DRILLS"]
 
 _BACK_SECONDS: Final = 2.0
+_BURST_SECONDS: Final = 5.0
+"""Four workers compile a thousand flags each, on as many cores as there are."""
 _SWITCH: Final = '[flags.flag-{number}]\ndescription = "Number {number}"\nowner = "owner@example.com"\n'
 
 
@@ -155,7 +157,7 @@ def burst(kind: type[Server], folder: Path, seen: Seen) -> None:
         first = applied.revision
         took = made.all_answer(lambda answer: answer.revision >= first, done)
         words = "not within 20 s" if took is None else f"{took:.2f} s after it was written ({done - since:.1f} s)"
-        seen.say(f"1,000 flags in one act served by all workers {words}", took is not None and took <= _BACK_SECONDS)
+        seen.say(f"1,000 flags in one act served by all workers {words}", took is not None and took <= _BURST_SECONDS)
         since = monotonic()
         for name in names[:200]:
             last = made.control.act(Verb.ON, name, actor=OWNER).revision
@@ -212,8 +214,8 @@ DRILLS: Final = (
     ),
     Drill(
         "burst",
-        "1,000 flags changed in one act, then 200 acts one by one: no request fails, one event each, the last one is served by "
-        "all workers within 2 s",
+        "1,000 flags changed in one act, then 200 acts one by one: no request fails, one event each, the thousand are "
+        "served by all workers within 5 s, the last of the 200 within 2 s",
         burst,
     ),
 )
