@@ -35,6 +35,7 @@ EXTRAS: Final[Mapping[str, str]] = {
     "metrics": "prometheus_client",
     "otel": "opentelemetry",
     "visitor": "itsdangerous",
+    "postgresql": "psycopg",
 }
 """The module that says whether an extra is there."""
 _CITY_DAYS: Final = 60
