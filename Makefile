@@ -47,6 +47,8 @@ fuzz: $(VENV)/test
 soak: MINUTES ?= 60
 soak: $(VENV)/test
 	$(BIN) -m benchmarks.soak --minutes $(MINUTES) $(ARGS)
+
+# Six minutes at most; as root, for the drill of a full disk.
 drill: $(VENV)/test
 	$(BIN) -m benchmarks.drill $(ARGS)
 

