@@ -17,6 +17,7 @@ from flaggate.stores.base import Changes, Store
 
 __all__ = ["Puller"]
 
+_HANGING_SECONDS = 1.0  # a store that takes so long to fail is asked nothing more by a process that ends
 _ROUNDS_BETWEEN_TRIES = 50  # to write the copy, where the disk does not take it
 _ROUNDS_BUSY = 50  # until it is said that another process does not let go of it
 
@@ -41,6 +42,8 @@ class Puller:
         self.snapshot = Snapshot()
         self.problem: str | None = None
         """What the last pull ran into."""
+        self.is_hanging = False
+        """Whether the last pull waited for the store for long, and in vain."""
         self._asked_at = monotonic()
         self._store = store
         self._control = Control(store)
@@ -78,10 +81,11 @@ class Puller:
             is_heard: The store told that something was written: the revision need not be asked first.
         """
         self.look_off()
-        self.problem = None
+        self.problem, self.is_hanging, begun = None, False, monotonic()
         try:
             self._read_store(is_heard=is_heard)
         except Exception as error:  # supervised: whatever it is, the next round comes
+            self.is_hanging = monotonic() - begun >= _HANGING_SECONDS
             self.problem = _words(error)
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
