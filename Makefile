@@ -31,10 +31,12 @@ bench: $(BENCH_VENV)/peers $(VENV)/test
 
 bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
-	$(BIN) benchmarks/propagation.py
+	for store in sqlite postgresql redis valkey; do $(BIN) -m benchmarks.propagation $$store; done
+	$(BIN) -m benchmarks.scale
+	$(BIN) -m benchmarks.many_flags
 	$(BIN) benchmarks/console.py
 
-# Ten minutes of two cores; SCALE=1000 is a million inputs, SEED=1 are others.
+# About a quarter of an hour of CPU; SCALE=1000 is a million inputs, SEED=1 are others.
 fuzz: SCALE ?= 150
 fuzz: SEED ?= 0
 fuzz: $(VENV)/test

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", metavar="NAME", help="one drill; more than once for several")
     parser.add_argument("--on", action="append", choices=SERVERS, help="one store; more than once for several")
     parser.add_argument("--list", action="store_true", help="what there is")
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="so many at once (2)")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table there, too")
     parser.add_argument("--run", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args(words)
@@ -49,7 +51,7 @@ def main(words: Sequence[str] | None = None) -> int:
         for drill in dict.fromkeys(drill for drill, _ in chosen):
             print(f"{drill.name} ({', '.join(drill.stores)}): {drill.promise}")
         return 0
-    results = list(_results(chosen))
+    results = _results(chosen, asked.jobs)
     if asked.table:
         asked.table.write_text(table(results) + "\n", encoding="utf-8")
     broken = sum(not result.is_kept for result in results)
@@ -57,12 +59,16 @@ def main(words: Sequence[str] | None = None) -> int:
     return 1 if broken else 0
 
 
-def _results(chosen: Sequence[tuple[Drill, str]]) -> Iterator[Result]:
+def _results(chosen: Sequence[tuple[Drill, str]], jobs: int) -> list[Result]:
     deadline = time.monotonic() + ALL_SECONDS
-    for drill, store in chosen:
-        found = result(drill, store, min(drill.seconds, deadline - time.monotonic()))
+
+    def one(what: tuple[Drill, str]) -> Result:
+        found = result(*what, min(what[0].seconds, deadline - time.monotonic()))
         print(line(found), flush=True)
-        yield found
+        return found
+
+    with ThreadPoolExecutor(jobs) as pool:
+        return list(pool.map(one, chosen))
 
 
 def result(drill: Drill, store: str, seconds: float) -> Result:

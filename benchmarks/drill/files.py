@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Final
 
-from benchmarks.drill.load import is_in_manchester
+from benchmarks.drill.load import IN_MANCHESTER, is_in_manchester
 from benchmarks.drill.plan import LOCAL, OWNER, PLAN, SWITCH
 from benchmarks.drill.scene import WORKERS, Scene, scene
 from benchmarks.drill.seen import Drill, Seen
-from benchmarks.drill.servers import Server
+from benchmarks.drill.servers import Server, kill_all
 from flaggate.web.geo import LOOK_SECONDS
 from tests.e2e.servers import ask
 from tests.runtime.scenes import until
@@ -74,24 +76,25 @@ def half_definitions(kind: type[Server], folder: Path, seen: Seen) -> None:
 
 
 def off_file(kind: type[Server], folder: Path, seen: Seen) -> None:
-    """While the store is gone."""
-    with scene(kind, folder, proxied=kind.has_port) as made:
-        _take_away(made)
-        made.passes(2)
-        made.directory.joinpath("off").write_text(f"{SWITCH}  # for the drill\n")
-        took = made.all_answer(lambda each: not each.switch, monotonic())
-        words = "not within 20 s" if took is None else f"{took:.2f} s after"
-        seen.say(f"off in all workers {words} the file was written", took is not None and took <= _OFF_SECONDS)
-        with made.another_site(FLAGGATE_OFF=LOCAL) as site:
-            headers = {"X-User": "user-1", "X-Forwarded-For": "81.2.69.142"}
-            told = [ask(site.port, "/", headers).json() for _ in range(20)]
-            is_off = not any(each["switch"] or each["local"] for each in told)
-            from_copy = all(each["revision"] > 0 and each["arm"] is not None for each in told)
-            seen.say(
-                "workers that started meanwhile answer from the copy on disk, and FLAGGATE_OFF", is_off and from_copy
-            )
-        made.directory.joinpath("off").unlink()
-        _bring_back(made)
+    """While the store is gone: a file that is not there, or a server that says nothing."""
+    with scene(kind, folder, wired=kind.has_port) as made:
+        with made.wire.silent() if kind.has_port else _gone(made):
+            made.passes(2)
+            made.directory.joinpath("off").write_text(f"{SWITCH}  # for the drill\n")
+            took = made.all_answer(lambda each: not each.switch, monotonic())
+            words = "not within 20 s" if took is None else f"{took:.2f} s after"
+            seen.say(f"off in all workers {words} the file was written", took is not None and took <= _OFF_SECONDS)
+            with made.another_site(FLAGGATE_OFF=LOCAL) as site:
+                headers = {"X-User": "user-1", "X-Forwarded-For": IN_MANCHESTER}
+                told = [ask(site.port, "/", headers).json() for _ in range(20)]
+                is_off = not any(each["switch"] or each["local"] for each in told)
+                is_known = all(each["revision"] > 0 and each["arm"] is not None for each in told)
+                words = "workers that started meanwhile answer from the copy on disk, and FLAGGATE_OFF"
+                seen.say(
+                    words if is_off and is_known else f"workers that started meanwhile: {told}", is_off and is_known
+                )
+                kill_all([site.process.pid, *site.workers()])  # what it counted is not looked for
+            made.directory.joinpath("off").unlink()
         took = made.all_answer(lambda each: each.switch, monotonic())
         seen.say(
             "on again once the file has gone" if took is not None else "still off without the file", took is not None
@@ -99,22 +102,15 @@ def off_file(kind: type[Server], folder: Path, seen: Seen) -> None:
         made.finish(seen)
 
 
-def _take_away(made: Scene) -> None:
-    """The worse of two: a store that does not answer at all."""
-    if made.server.has_port:
-        made.proxy.turn("swallow")
-    else:
-        made.server.kill()
+@contextmanager
+def _gone(made: Scene) -> Iterator[None]:
+    made.server.kill()
+    yield
+    made.server.restart()
 
 
-def _bring_back(made: Scene) -> None:
-    if made.server.has_port:
-        made.proxy.turn("pass")
-    else:
-        made.server.restart()
-
-
-_OFF_SECONDS: Final = 5.0
+_OFF_SECONDS: Final = 15.0
+"""A server that says nothing keeps the thread that looks for as long as it is waited for."""
 DRILLS: Final = (
     Drill(
         "city-file-garbage",

@@ -104,7 +104,7 @@ def clock(kind: type[Server], folder: Path, seen: Seen) -> None:
     faked = {
         "LD_PRELOAD": _faketime(),
         "FAKETIME_TIMESTAMP_FILE": str(said),
-        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_CACHE_DURATION": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
     with scene(

@@ -9,7 +9,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 from types import MappingProxyType
@@ -17,7 +18,6 @@ from typing import Final
 
 from benchmarks.drill.load import Answer, Load, is_in_manchester
 from benchmarks.drill.plan import LOCAL, OWNER, PLAN, ROLLOUT, SPARE, SWITCH, WHERE
-from benchmarks.drill.proxy import Proxy
 from benchmarks.drill.seen import Seen
 from benchmarks.drill.servers import Server, children, kill_all
 from flaggate.errors import OvertakenError, StoreError
@@ -25,6 +25,8 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store
+from tests.e2e.outages import Wire
+from tests.e2e.servers import LOCAL as HERE
 from tests.e2e.servers import ask, free_port
 from tests.runtime.scenes import ROOT, until
 from tests.web.city_files import city_file
@@ -97,7 +99,7 @@ class Scene:
     """All of it, while it runs."""
 
     def __init__(
-        self, server: Server, proxy: Proxy | None, url: str, folder: Path, environment: Mapping[str, str]
+        self, server: Server, wire: Wire | None, url: str, folder: Path, environment: Mapping[str, str]
     ) -> None:
         self.server = server
         self.folder = folder
@@ -111,14 +113,15 @@ class Scene:
         self.load: Load
         self.places_until = float("inf")
         """From then on (monotonic) the City file says something else."""
-        self._proxy = proxy
+        self._wire = wire
         self._url = url
         self._environment = environment
 
     @property
-    def proxy(self) -> Proxy:
-        assert self._proxy is not None  # by the drill
-        return self._proxy
+    def wire(self) -> Wire:
+        """The app's way to the store."""
+        assert self._wire is not None  # by the drill
+        return self._wire
 
     def declare(self, plan: str) -> None:
         """What stands when a drill begins."""
@@ -183,6 +186,23 @@ class Scene:
         except AssertionError:
             return None
         return max(first[pid] for pid in self.site.workers() if pid in first)
+
+    def warm_up(self) -> None:
+        """Until each worker has its first snapshot: before, it would answer that all is off."""
+        served = dict[object, object]()
+        revision = self.store.revision()
+
+        def look(_: int) -> None:
+            with suppress(OSError):
+                told = self.site.where()
+                served[told["pid"]] = told["revision"]
+
+        def all_do() -> bool:
+            list(pool.map(look, range(2 * WORKERS)))
+            return sum(each == revision for each in served.values()) == WORKERS
+
+        with ThreadPoolExecutor(2 * WORKERS) as pool:
+            until(all_do, "all workers have the flags")
 
     def await_workers(self) -> None:
         """Until each of them has answered by what the store holds."""
@@ -290,29 +310,30 @@ def scene(
     kind: type[Server],
     folder: Path,
     *,
-    per_second: float = 100,
+    per_second: float = 50,
     plan: str = PLAN,
-    proxied: bool = False,
+    wired: bool = False,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Scene]:
     """Served, under load, and written to.
 
     Args:
-        proxied: Whether the app's way to the store is a proxy; who acts has another one.
+        wired: Whether the app's way to the store can be cut; who acts has another one.
         environment: Of the workers.
     """
     with ExitStack() as stack:
         server = kind(folder / "store")
         server.start()
         stack.callback(server.stop)
-        proxy = Proxy(server.port) if proxied else None
-        if proxy is not None:
-            stack.callback(proxy.close)
-        url = server.url(None if proxy is None else proxy.port)
-        made = Scene(server, proxy, url, folder, environment)
+        wire = Wire((HERE, server.port)) if wired else None
+        if wire is not None:
+            stack.callback(wire.close)
+        url = server.url(None if wire is None else wire.port)
+        made = Scene(server, wire, url, folder, environment)
         stack.callback(made.store.close)
         made.declare(plan)
         made.site = stack.enter_context(made.another_site())
+        made.warm_up()
         made.load = Load(made.site.port, per_second)
         stack.callback(made.load.end)
         made.load.begin()

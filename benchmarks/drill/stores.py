@@ -41,11 +41,11 @@ def killed(kind: type[Server], folder: Path, seen: Seen) -> None:
 
 
 def slow(kind: type[Server], folder: Path, seen: Seen) -> None:
-    with scene(kind, folder, proxied=True) as made:
+    with scene(kind, folder, wired=True) as made:
         made.acts.begin()
-        made.proxy.turn("pass", delay=1.0)
+        made.wire.delay_seconds = 1.0
         made.passes(6)
-        made.proxy.turn("pass")
+        made.wire.delay_seconds = 0.0
         made.next_change(seen, _BACK_SECONDS, monotonic(), "the last slow answer")
         made.finish(seen)
 
@@ -72,13 +72,12 @@ def swallowed(kind: type[Server], folder: Path, seen: Seen) -> None:
 
 def _without_network(kind: type[Server], folder: Path, seen: Seen, *, is_silent: bool) -> None:
     """Who acts has another way to the store: what was killed meanwhile is seen once the app's way is back."""
-    with scene(kind, folder, proxied=True) as made:
+    with scene(kind, folder, wired=True) as made:
         made.acts.begin()
-        made.proxy.turn("swallow" if is_silent else "cut")
-        made.passes(4)
-        revision = made.act_until_done(Verb.KILL, SWITCH)
-        made.passes(2)
-        made.proxy.turn("pass")
+        with made.wire.silent() if is_silent else _severed(made):
+            made.passes(4)
+            revision = made.act_until_done(Verb.KILL, SWITCH)
+            made.passes(2)
         took = made.all_answer(lambda answer: answer.revision >= revision and not answer.switch, monotonic())
         words = "not within 20 s" if took is None else f"{took:.2f} s after"
         seen.say(
@@ -86,6 +85,13 @@ def _without_network(kind: type[Server], folder: Path, seen: Seen, *, is_silent:
             took is not None and took <= _BACK_SECONDS,
         )
         made.finish(seen)
+
+
+@contextmanager
+def _severed(made: Scene) -> Iterator[None]:
+    made.wire.cut()
+    yield
+    made.wire.mend()
 
 
 def full(kind: type[Server], folder: Path, seen: Seen) -> None:

@@ -59,7 +59,9 @@ class Flagd:
         from openfeature.evaluation_context import EvaluationContext
 
         file = str(folder / "flags.json")
-        api.set_provider_and_wait(FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=file))
+        # The deadline is how often it looks at the file; a first look while it loads would load it twice.
+        provider = FlagdProvider(resolver_type=ResolverType.FILE, offline_flag_source_path=file, deadline_ms=3_600_000)
+        api.set_provider_and_wait(provider)
         return {"client": api.get_client(), "EvaluationContext": EvaluationContext}
 
 

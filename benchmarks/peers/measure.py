@@ -1,7 +1,8 @@
 """One figure of one peer, in a process of its own: `python -m benchmarks.peers.measure MODULE CASE FOLDER RUNS`.
 
-Prints one line of JSON. Times are the thread's CPU seconds; each run is taken in turn with the function by hand, and a
-ratio is the median of the pairs' ratios.
+The first call lays down in the folder what the peer starts from; the next one measures, and prints a line of JSON. Times
+are the thread's CPU seconds; each run is taken in turn with the function by hand, and a ratio is the median of the pairs'
+ratios.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ __all__ = ["CASES", "MANY", "peer_of"]
 MANY, SOME, MEMBERS = 2_000, 100, 100_000
 RUN_SECONDS = 0.005
 """How long a run takes, at least."""
-CASE_SECONDS = 3.0
+CASE_SECONDS = 2.0
 """How long a comparison takes, at most, if that leaves five runs."""
 PASS_SECONDS = 0.2
 """How long it takes to ask about all of them once; with a slower peer it is the first few."""
@@ -173,7 +174,7 @@ CASES: dict[str, tuple[int, int, Callable[[Peer, Path, int], dict[str, Any]]]] =
 
 
 def _resident_bytes() -> int:
-    """What the process holds, once what it does not use is given back."""
+    """What the process holds, once what it does not use is given back; 0 where that is not known."""
     gc.collect()
     if sys.platform != "linux":
         return 0
@@ -184,26 +185,25 @@ def _resident_bytes() -> int:
 # --- nothing leaves the machine ----------------------------------------------------------------
 
 
-def _no_network(event: str, arguments: tuple[Any, ...]) -> None:
+def _refuse_network(event: str, arguments: tuple[Any, ...]) -> None:
+    """Of what Python does; the engines in Rust are told to stay offline by their own settings."""
     if event in {"socket.connect", "socket.getaddrinfo", "socket.sendto"}:
         raise RuntimeError(f"a peer wanted the network: {event}{arguments[-1:]!r}")
 
 
 def main() -> None:
+    """Lay down or measure, whichever it is time for."""
     module, case, folder, runs = sys.argv[1:]
     peer = peer_of(module)
     flags, members, measured = CASES[case]
-    if case != "load":
-        folder_of_case = Path(folder) / case
-    else:
-        folder_of_case = Path(folder) / "many"  # what was laid down for it is loaded again
-    if not folder_of_case.exists():
-        folder_of_case.mkdir()
-        peer.write(folder_of_case, plan.names(flags), plan.members(members))
-    else:
-        sys.addaudithook(_no_network)
-        print(json.dumps(measured(peer, folder_of_case, int(runs))), flush=True)
-        os._exit(0)  # without waiting for a peer's threads
+    own = Path(folder) / ("many" if case == "load" else case)  # what was laid down for `many` is loaded again
+    if not own.exists():
+        own.mkdir()
+        peer.write(own, plan.names(flags), plan.members(members))
+        return
+    sys.addaudithook(_refuse_network)
+    print(json.dumps(measured(peer, own, int(runs))), flush=True)
+    os._exit(0)  # without waiting for a peer's threads
 
 
 if __name__ == "__main__":

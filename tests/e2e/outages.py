@@ -1,6 +1,6 @@
 """Stores that a test takes away, keeps silent and gives back, whichever database they are in.
 
-A place is a store with what can befall it. One more is a class in PLACES: a server's URL through a Wire has all that it
+A place is a store with what can befall it. One more is a line in PLACES: a server's URL Behind a Wire has all that it
 takes.
 """
 
@@ -11,16 +11,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from time import sleep
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from tests.e2e.servers import LOCAL
+from tests.e2e.servers import LOCAL, free_port
+from tests.postgres_servers import postgres_server
 from tests.runtime.scenes import until
 
-__all__ = ["PLACES", "Place", "SqliteFile", "Wire"]
+__all__ = ["PLACES", "Behind", "Place", "SqliteFile", "Wire"]
 
 _READ_LOCKS: Final = 123, 5
 """Of an SQLite WAL: the bytes of flags.db-shm that a reader locks (sqlite.org/walformat.html, 2.3)."""
@@ -32,6 +33,18 @@ with open(sys.argv[1], "r+b") as file:
     sys.stdin.read()
 """
 """Another process: an fcntl lock goes with the first file of a process that is closed, whoever opened it."""
+
+
+_WRITES: Final = """
+import sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=30)
+while True:
+    connection.execute("BEGIN IMMEDIATE")
+    print("writes", flush=True)
+    time.sleep(0.5)
+    connection.execute("ROLLBACK")
+    time.sleep(0.5)
+"""
 
 
 class Place(Protocol):
@@ -47,6 +60,9 @@ class Place(Protocol):
 
     def silent(self) -> AbstractContextManager[None]:
         """It answers nobody, and refuses nobody: whoever asks waits for a time-out."""
+
+    def slow(self) -> AbstractContextManager[None]:
+        """It takes its time."""
 
 
 class SqliteFile:
@@ -81,9 +97,16 @@ class SqliteFile:
             process.stdin.close()
             process.wait(30)
 
-
-PLACES: Final[Mapping[str, Any]] = {"sqlite": SqliteFile}
-"""By name, of a folder that is the place's own."""
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Half of the time somebody else writes."""
+        with subprocess.Popen(
+            [sys.executable, "-c", _WRITES, str(self.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"writes\n"
+            yield
+            process.kill()
 
 
 class Wire:
@@ -162,3 +185,52 @@ class Wire:
                 self._carries.wait()
                 sleep(self.delay_seconds)
                 others[ready].sendall(part)
+
+
+class Behind:
+    """A server's store, through a wire.
+
+    Args:
+        url: Of the store; it names this port of loopback.
+    """
+
+    def __init__(self, url: str, port: int) -> None:
+        self.wire = Wire((LOCAL, port))
+        self.url = url.replace(str(port), str(self.wire.port))
+
+    def goes(self) -> None:
+        self.wire.cut()
+
+    def comes_back(self) -> None:
+        self.wire.mend()
+
+    def silent(self) -> AbstractContextManager[None]:
+        return self.wire.silent()
+
+    @contextmanager
+    def slow(self) -> Iterator[None]:
+        """Each piece takes 0.1 s, either way."""
+        self.wire.delay_seconds = 0.1
+        yield
+        self.wire.delay_seconds = 0.0
+
+
+@contextmanager
+def _sqlite(folder: Path) -> Iterator[Place]:
+    yield SqliteFile(folder)
+
+
+@contextmanager
+def _postgresql(_: Path) -> Iterator[Place]:
+    port = free_port()
+    with postgres_server(port=port) as server:
+        place = Behind(server.new_schema(), port)
+        with closing(place.wire):
+            yield place
+
+
+PLACES: Final[Mapping[str, Callable[[Path], AbstractContextManager[Place]]]] = {
+    "sqlite": _sqlite,
+    "postgresql": _postgresql,
+}
+"""By name, of a folder that is the place's own."""

@@ -1,6 +1,6 @@
 """An outage as an app's visitors see it: the store is gone, silent, restarted, full, read-only, or newer than the code.
 
-Each test runs with every store of `tests.e2e.outages.PLACES`.
+What befalls any store is tested with each of `tests.e2e.outages.PLACES`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
 from flaggate.stores import open_store
-from tests.e2e.outages import PLACES, Place, SqliteFile, Wire
-from tests.e2e.servers import Server, serving
+from tests.e2e.outages import PLACES, Behind, Place, SqliteFile, Wire
+from tests.e2e.servers import Server, free_port, serving
 from tests.e2e.sites import signed_in
+from tests.postgres_servers import postgres_server
 from tests.runtime.scenes import ROOT, run, until
 from tests.seed import SEED
 
@@ -40,14 +41,26 @@ WORKERS: Final = 2
 
 
 @pytest.fixture(params=PLACES)
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A store in which staff have the flag."""
-    made: Place = PLACES[request.param](tmp_path)
-    control = Control(open_store(made.url))
+    with PLACES[request.param](tmp_path) as made:
+        begin(made)
+        yield made
+
+
+@pytest.fixture
+def sqlite_file(tmp_path: Path) -> SqliteFile:
+    """The same, for what befalls files only."""
+    made = SqliteFile(tmp_path)
+    begin(made)
+    return made
+
+
+def begin(place: Place) -> None:
+    control = Control(open_store(place.url))
     control.apply(parse(SEED.read_text()), actor=OWNER)
     control.act(Verb.START, FLAG, actor=OWNER)
     control.store.close()
-    return made
 
 
 @pytest.fixture
@@ -227,14 +240,42 @@ def test_silent_from_the_start_what_was_said_to_be_off_is_off(place: Place, kept
                 assert asked(server)["reason"] == "killed"
 
 
+def test_slow_requests_go_on_and_a_kill_arrives(place: Place, kept: Path) -> None:
+    with app(place, kept) as server:
+        all_say(server, "stage")
+        with place.slow():
+            with under_load(server) as seen:
+                sleep(2)
+            assert set(seen) == {(200, "stage")}
+            act(place, Verb.KILL)
+            all_say(server, "killed")
+
+
+def test_a_server_dies_and_starts_again(tmp_path: Path, kept: Path) -> None:
+    """With whatever it was doing; the copy on disk serves who starts meanwhile."""
+    with postgres_server(port=free_port()) as database:
+        place = Behind(database.new_schema(), database.port or 0)
+        begin(place)
+        with closing(place.wire), app(place, kept) as server:
+            all_say(server, "stage")
+            until((kept / "snapshot.db").exists, "a copy is kept")
+            database.kill()
+            until(lambda: health(server)[1]["problem"], "it is seen")
+            with app(place, kept) as later:
+                assert asked(later)["reason"] == "stage"
+                database.start()
+                act(place, Verb.KILL)
+                all_say(server, "killed")
+                all_say(later, "killed")
+
+
 # --- a store that takes nothing -------------------------------------------------------------
 
 
 def test_a_store_that_is_newer_than_the_code_is_not_written_and_the_copy_serves(
-    tmp_path: Path, kept: Path, place: Place
+    kept: Path, sqlite_file: SqliteFile
 ) -> None:
-    if not isinstance(place, SqliteFile):
-        pytest.skip("the schema's number is turned in the file")
+    place = sqlite_file
     seen_once(place, kept, "stage")
     with closing(sqlite3.connect(place.path, isolation_level=None)) as raw:
         raw.execute("UPDATE flaggate_meta SET schema_version = 99")
@@ -291,10 +332,8 @@ print("over")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs limits of a process")
-def test_a_full_disk_takes_no_kill_and_loses_no_count(place: Place, tmp_path: Path) -> None:
-    if not isinstance(place, SqliteFile):
-        pytest.skip("the disk of a server is not ours to fill")
-    assert run(tmp_path, FULL, place.url, FLAG) == "refused\nover\n"
+def test_a_full_disk_takes_no_kill_and_loses_no_count(sqlite_file: SqliteFile, tmp_path: Path) -> None:
+    assert run(tmp_path, FULL, sqlite_file.url, FLAG) == "refused\nover\n"
 
 
 READ_ONLY: Final = """

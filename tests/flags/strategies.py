@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from flaggate.flags.model import AUTOMATIC
 from flaggate.flags.notify import KINDS
 
 __all__ = ["audiences", "definitions", "flags", "guards", "names", "segments", "templates"]
@@ -24,6 +25,10 @@ def names() -> st.SearchStrategy[str]:
 
 def _texts() -> st.SearchStrategy[str]:
     return st.text(min_size=1, max_size=12).filter(str.strip)
+
+
+def _people() -> st.SearchStrategy[str]:
+    return _texts().filter(lambda text: text != AUTOMATIC)
 
 
 def _one_or_many(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
@@ -227,11 +232,11 @@ def flags(
 ) -> Table:
     """Tables of one flag, a rollout or a switch; a rollout's may be one of these templates."""
     optional = {
-        "deputies": st.lists(_texts(), max_size=3, unique=True),
+        "deputies": st.lists(_people(), max_size=3, unique=True),
         "deny": audiences(segment_names),
         "notify": _NOTIFY,
     }
-    flag: Table = draw(st.fixed_dictionaries({"description": _texts(), "owner": _texts()}, optional=optional))
+    flag: Table = draw(st.fixed_dictionaries({"description": _texts(), "owner": _people()}, optional=optional))
     if draw(st.booleans()):
         return flag | draw(st.fixed_dictionaries({}, optional={"audience": audiences(segment_names)}))
     flag |= draw(st.fixed_dictionaries({}, optional=_OF_ROLLOUTS))

@@ -5,6 +5,7 @@ FLAGGATE_FUZZ multiplies how many inputs each check sees; FLAGGATE_FUZZ_SEED dra
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -72,6 +73,8 @@ def fuzzed(
                 finally:
                     record_property(INPUTS, tally)
                     record_property(SLOWEST, slowest)
+            if SCALE > 1:
+                gc.collect()  # which tests do seldom: a long run would hold hundreds of MB that nobody wants
 
         test.__doc__, test.__module__ = check.__doc__, check.__module__
         return test

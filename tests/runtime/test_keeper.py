@@ -168,6 +168,9 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
                 raise ZeroDivisionError("a mistake of ours")
             return False
 
+        def is_cut_off(self) -> bool:
+            return False
+
         def rest(self) -> None:
             """Nothing."""
 
@@ -181,6 +184,28 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
     assert keeper.stop(lambda: done.append("the last thing"), 30.0)
     assert not keeper.is_alive()
     assert done == ["the last thing"]
+
+
+def test_a_store_that_does_not_answer_is_asked_twice_as_often(
+    unreliable: UnreliableStore, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its return is seen within the span that a poll takes, jitter and the connection included."""
+    waits: list[float] = []
+
+    def wait(seconds: float, is_over: threading.Event) -> bool:
+        waits.append(seconds)
+        is_over.wait(0.01)
+        return False
+
+    monkeypatch.setattr(unreliable, "wait", wait)
+    unreliable.poll_seconds = 4.0
+    gate = open_gate(unreliable, background=True)
+    assert gate.is_on("banner", ADA)
+    until(lambda: waits and 3.5 <= waits[-1] <= 4.5, "it waits for as long as it should")
+    unreliable.error = StoreError("a store", "it does not answer")
+    until(lambda: waits[-1] <= 2.25, "it waits half as long")
+    unreliable.error = None
+    until(lambda: waits[-1] >= 3.5, "as before")
 
 
 def test_it_survives_a_store_that_cannot_wait(

@@ -20,6 +20,9 @@ class Cable:
         self.fatal: bytes | None = None
         """Whoever says this is cut off once the server has it, before it answers."""
         self.is_cut = False
+        self.carries = threading.Event()
+        """While it is not set, nothing passes, and nobody is told."""
+        self.carries.set()
         self._ends: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -35,6 +38,7 @@ class Cable:
 
     def close(self) -> None:
         """For good."""
+        self.carries.set()
         self.cut()
         self._listener.close()
 
@@ -67,6 +71,7 @@ class Cable:
                     lost.set()
                 if not is_client and lost.is_set():
                     break  # the answer: it has done what it was told
+                self.carries.wait()
                 other.sendall(data)
         for end in (one, other):
             _shut(end)

@@ -24,7 +24,8 @@ from tests.shared_servers import shared_postgres
 from tests.stores.cutting import Cable
 
 psycopg = pytest.importorskip("psycopg", reason="pip install 'flaggate[postgresql]'")
-from flaggate.stores.postgresql import PostgresStore  # noqa: E402  # which imports it
+from flaggate.stores import postgresql  # noqa: E402  # which imports it
+from flaggate.stores.postgresql import PostgresStore  # noqa: E402
 
 ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
@@ -178,6 +179,36 @@ def test_a_commit_whose_answer_was_lost_is_done_once(own_server: PostgresServer,
             store.commit([Write("flag", "b", 0, {})], [an_event("b")])
         assert store.get("flag", "b") is None
         assert len(store.history()) == 1
+    finally:
+        store.close()
+        cable.close()
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    own_server: PostgresServer, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the thread that asks would stand there for ever, and follow no change of a server that is back."""
+    monkeypatch.setattr(postgresql, "_SILENT_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql, "_CONNECT_SECONDS", 2)
+    cable = Cable(f"{own_server.place}/.s.PGSQL.5432")
+    store = PostgresStore(f"{url.split('?')[0].replace('@', '@127.0.0.1:' + str(cable.port))}?{url.split('&', 1)[1]}")
+    answers: list[str] = []
+
+    def ask() -> None:
+        try:
+            answers.append(f"revision {store.revision()}")
+        except StoreError as error:
+            answers.append(str(error))
+
+    try:
+        store.revision()
+        cable.carries.clear()
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        until(lambda: not asking.is_alive(), "it is given up")
+        assert "did not do it" in answers[0]
+        cable.carries.set()
+        assert store.revision() == 0
     finally:
         store.close()
         cable.close()

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from flaggate.errors import FlaggateError
 from flaggate.stores.base import Changes, Kind, Row
@@ -52,35 +52,60 @@ class _Due(NamedTuple):
     gone: list[_Key]
 
 
+class Whole(Protocol):
+    """All rows, as of a revision."""
+
+    @property
+    def revision(self) -> int:
+        """The store's."""
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """In any order."""
+
+
+class _Save(NamedTuple):
+    """What is to be on disk."""
+
+    head: _Head
+    changes: Whole
+    is_whole: bool
+    new: tuple[Row, ...] | None
+
+    def rows(self) -> _Rows:
+        return {(row.kind, row.name): row for row in self.changes.rows}
+
+
 class DiskCopy:
     """The rows of the last snapshot, in `snapshot.db`; the processes of a machine share it."""
 
     def __init__(self, directory: Path) -> None:
         self.path = directory / "snapshot.db"
-        self._known: tuple[_Head, _Rows] | None = None
-        """What this process saved, or found saved: over that it knows what differs without a look at the rows."""
+        self._known: _Head | None = None
+        """Of what this process saved, or found saved: over that it knows what differs without a look at the rows."""
 
-    def save(self, identity: str, changes: Changes, *, is_whole: bool = False) -> None:
+    def save(self, identity: str, changes: Whole, *, is_whole: bool = False, new: Iterable[Row] | None = None) -> None:
         """Write what differs, whole or not at all; what is no copy of ours makes way.
 
         Args:
             identity: Which store the rows are of. Over a newer copy of the same one nothing is written: another
                 process saw more, and a kill that is on disk stays there.
-            changes: All rows of the snapshot.
+            changes: All rows of the snapshot; looked at only if they have to be.
             is_whole: The store was just read from its beginning: it may have been set back, and knows better.
+            new: The rows that came since this process saved last, removed ones included; None = nobody knows.
 
         Raises:
             BlockingIOError: Another process writes just now.
             OSError: The disk does not take it.
         """
-        head, rows = _Head(identity, changes.revision), {(row.kind, row.name): row for row in changes.rows}
+        save = _Save(_Head(identity, changes.revision), changes, is_whole, None if new is None else tuple(new))
         # By the umask, as the store beside it: another user's processes look for the `off` file here too.
         self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            if not self._update(head, rows, is_whole=is_whole):
+            if not self._update(save):
                 with _alone_in(self.path.parent):
-                    if not self._update(head, rows, is_whole=is_whole):  # nobody else has made it meanwhile
-                        self._make(head, rows)
+                    if not self._update(save):  # nobody else has made it meanwhile
+                        self._make(save)
         except sqlite3.Error as error:
             kind = BlockingIOError if _code(error) == sqlite3.SQLITE_BUSY else OSError
             raise kind(f"{self.path}: {error}") from error
@@ -110,24 +135,24 @@ class DiskCopy:
         except sqlite3.Error as error:
             raise OSError(f"{self.path}: {error}") from error
 
-    def _update(self, head: _Head, rows: _Rows, *, is_whole: bool) -> bool:
+    def _update(self, save: _Save) -> bool:
         """Bring what is there up to date. Returns whether there is a copy of ours at all."""
         if not os.path.lexists(self.path):
             return False
         try:
             with self._connected() as connection:
                 connection.execute("BEGIN")
-                due = self._due(connection, head, rows, is_whole=is_whole)
+                due = self._due(connection, save)
                 connection.execute("COMMIT")
                 if due is not None:
                     connection.execute("BEGIN IMMEDIATE")
                     if _head(connection) != due.over:
-                        due = self._due(connection, head, rows, is_whole=is_whole)
+                        due = self._due(connection, save)
                     if due is not None:
-                        _write(connection, head, due.rows, due.gone)
+                        _write(connection, save.head, due.rows, due.gone)
                     connection.execute("COMMIT")
-                if _head(connection) == head:
-                    self._known = head, rows
+                if _head(connection) == save.head:
+                    self._known = save.head
         except sqlite3.DatabaseError as error:
             if _code(error) not in _NO_COPY:
                 raise
@@ -136,37 +161,36 @@ class DiskCopy:
             return False
         return True
 
-    def _due(self, connection: sqlite3.Connection, head: _Head, rows: _Rows, *, is_whole: bool) -> _Due | None:
+    def _due(self, connection: sqlite3.Connection, save: _Save) -> _Due | None:
         """What differs; None if the copy is to stay as it is."""
-        there = _head(connection)
+        there, head = _head(connection), save.head
         is_same = there.store == head.store
-        if is_same and not is_whole and there.revision >= head.revision:
+        if is_same and not save.is_whole and there.revision >= head.revision:
             return None
-        if self._known is not None and self._known[0] == there and not is_whole:
-            before = self._known[1]
-            new = [row for key, row in rows.items() if before.get(key) is not row]
-            gone = list(before.keys() - rows.keys())
+        if self._known == there and not save.is_whole and save.new is not None:
+            new = [row for row in save.new if row.document is not None]
+            gone = [(row.kind, row.name) for row in save.new if row.document is None]
         else:
             # A store that was set back counts its versions anew: then, and of another store, what they say counts too.
-            is_told = is_same and not is_whole
-            new, gone = _compared(connection, rows, is_told_by_version=is_told)
+            is_told = is_same and not save.is_whole
+            new, gone = _compared(connection, save.rows(), is_told_by_version=is_told)
         return _Due(there, new, gone) if new or gone or there != head else None
 
-    def _make(self, head: _Head, rows: _Rows) -> None:
+    def _make(self, save: _Save) -> None:
         draft = self.path.with_name(f".snapshot-{os.getpid()}-{id(self)}")
         try:
             draft.touch()
             with closing(sqlite3.connect(draft, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=MEMORY")
                 connection.executescript(f"BEGIN;{_SCHEMA}")
-                _write(connection, head, rows.values(), ())
+                _write(connection, save.head, save.changes.rows, ())
                 connection.execute("COMMIT")
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)  # else it would be played back
             draft.replace(self.path)
         except BaseException:
             draft.unlink(missing_ok=True)
             raise
-        self._known = head, rows
+        self._known = save.head
 
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:

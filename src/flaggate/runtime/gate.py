@@ -395,6 +395,10 @@ class Gate:
                     self._is_ready.set()
             return snapshot is not before
 
+    def is_cut_off(self) -> bool:
+        """Whether the store did not answer, the last time that it was asked."""
+        return self._puller.is_cut_off
+
     def _look_off(self) -> None:
         """A kill by environment or file does not wait for the store, or for what is under way there now and no more: it is
         looked at between any two questions that may wait."""

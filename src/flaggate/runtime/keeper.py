@@ -31,12 +31,16 @@ class Kept(Protocol):
             Whether anything had changed.
         """
 
+    def is_cut_off(self) -> bool:
+        """Whether the store did not answer, the last time."""
+
     def rest(self) -> None:
         """All that can wait a moment: hand over what was counted, look at the rollouts. Raises nothing."""
 
 
 class Keeper:
-    """Calls `serve` and `rest` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone. After a
+    """Calls `serve` and `rest` every `poll_seconds`, a tenth more or less, until it is stopped or its gate is gone; twice as
+    often while the store does not answer, so that its return is seen within that time. After a
     change the rest waits a moment: the other processes of this machine have it to serve, too.
 
     Args:
@@ -105,6 +109,8 @@ class Keeper:
                     gate.rest()
                 else:
                     seconds = min(seconds, rests_at - monotonic())
+                if gate.is_cut_off():
+                    seconds /= 2
                 self.failure = None
             except Exception as error:  # supervised: whatever it is, the next round comes
                 self.failure = repr(error)

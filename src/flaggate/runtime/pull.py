@@ -13,7 +13,7 @@ from flaggate.runtime.definitions import DefinitionsFile
 from flaggate.runtime.disk import DiskCopy
 from flaggate.runtime.off_switch import EVERYTHING, OffSwitch
 from flaggate.runtime.snapshot import Snapshot
-from flaggate.stores.base import Changes, Store
+from flaggate.stores.base import Changes, Row, Store
 
 __all__ = ["Puller"]
 
@@ -42,8 +42,10 @@ class Puller:
         self.snapshot = Snapshot()
         self.problem: str | None = None
         """What the last pull ran into."""
+        self.is_cut_off = False
+        """Whether that was the store."""
         self.is_hanging = False
-        """Whether the last pull waited for the store for long, and in vain."""
+        """Whether it kept the last pull waiting for long, too."""
         self._asked_at = monotonic()
         self._store = store
         self._control = Control(store)
@@ -60,6 +62,8 @@ class Puller:
         """Whether the snapshot came from the store, in this process."""
         self._kept = "", -1
         """Store and revision of the copy on disk, as far as this process wrote it."""
+        self._new: dict[tuple[str, str], Row] | None = None
+        """The rows that came since the copy was written; None = all may have."""
         self._is_whole = False
         """Whether the snapshot was just read whole, so that what it says is newer than any copy."""
         self._rounds_to_wait = self._rounds_busy = 0
@@ -81,12 +85,13 @@ class Puller:
             is_heard: The store told that something was written: the revision need not be asked first.
         """
         self.look_off()
-        self.problem, self.is_hanging, begun = None, False, monotonic()
+        self.problem, self.is_cut_off, self.is_hanging = None, False, False
+        begun = monotonic()
         try:
             self._read_store(is_heard=is_heard)
         except Exception as error:  # supervised: whatever it is, the next round comes
+            self.problem, self.is_cut_off = _words(error), True
             self.is_hanging = monotonic() - begun >= _HANGING_SECONDS
-            self.problem = _words(error)
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)
@@ -116,7 +121,8 @@ class Puller:
             return
         self._copy_problem = None
         try:
-            self._copy.save(self._identity, self.snapshot.changes(), is_whole=self._is_whole)
+            new = None if self._new is None else self._new.values()
+            self._copy.save(self._identity, self.snapshot, is_whole=self._is_whole, new=new)
         except OSError as error:
             if isinstance(error, BlockingIOError) and self._rounds_busy < _ROUNDS_BUSY:
                 self._rounds_busy += 1  # another process is at it, and the next round looks again
@@ -124,7 +130,7 @@ class Puller:
             self._copy_problem = f"no copy of the flags on this disk: {error}"
             self._rounds_to_wait = _ROUNDS_BETWEEN_TRIES
         else:
-            self._kept, self._is_whole, self._rounds_busy = what, False, 0
+            self._kept, self._is_whole, self._rounds_busy, self._new = what, False, 0, {}
         self._say_what_is_new()
 
     def forked(self) -> None:
@@ -167,6 +173,10 @@ class Puller:
         self._take(snapshot, changes)
 
     def _take(self, snapshot: Snapshot, changes: Changes) -> None:
+        if snapshot is not self.snapshot:
+            self._new = None
+        elif self._new is not None:
+            self._new |= {(row.kind, row.name): row for row in changes.rows}
         self.snapshot = snapshot.updated(changes)
         self._identity, self._is_fresh, self._asked_at = self._store.identity, True, monotonic()
 

@@ -103,9 +103,10 @@ class Snapshot:
         """Whether the flag is off in this process whatever the store says."""
         return name in self.off or EVERYTHING in self.off
 
-    def changes(self) -> Changes:
-        """All rows, as a store would give them."""
-        return Changes(self.revision, (*self.flag_rows(), *self.others.values()))
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All of them, by kind."""
+        return *self.flag_rows(), *self.others.values()
 
     def _picked(self, stale: Iterable[str]) -> Snapshot:
         """With what is picked of these flags as the entries say now."""

@@ -29,7 +29,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from flaggate.errors import BusyError, StoreError
 from flaggate.stores import tables
-from flaggate.stores.base import Write, without_password
+from flaggate.stores.base import Changes, Write, without_password
+from flaggate.stores.columns import row_of
 from flaggate.stores.ear import Ear
 from flaggate.stores.sql_store import SHORTLY_SECONDS, TableStore, is_anew
 
@@ -37,6 +38,8 @@ __all__ = ["PostgresStore"]
 
 _FORM: Final = "say postgresql://user@host/database"
 _CONNECT_SECONDS: Final = 5
+_SILENT_SECONDS: Final = 6.0
+"""How long a server may say nothing at all: longer than `lock_timeout`, and than any statement of ours before its first row."""
 _RUN_GAP: Final = 1000
 _LOCKS: Final = {"counts": 1, "lease": 2, "presences": None, "schema": 3}
 """Of whom an advisory lock is taken; each process writes a row of its own among the presences."""
@@ -50,6 +53,11 @@ _KEEP_ALIVE: Final = {
     "keepalives_count": 3,
     "tcp_user_timeout": 15_000,
 }
+_HEAD: Final = "SELECT identity, revision, tableoid::bigint, run FROM flaggate_meta"
+_CHANGES: Final = """
+    SELECT m.identity, m.revision, m.tableoid::bigint, m.run, r.kind, r.name, r.version, r.document
+    FROM flaggate_meta m LEFT JOIN flaggate_row r ON r.revision > %s
+"""
 _left_open: list[object] = []
 """What a child has of its parent's connections: nothing of it may be finished, and its sockets are closed already."""
 
@@ -89,12 +97,25 @@ class PostgresStore(TableStore):
     # --- asking -----------------------------------------------------------------------------
 
     def revision(self) -> int:
+        ((salt, revision, *which),) = self._asked(_HEAD)
+        self._call(salt, *which)
+        return int(revision)
+
+    def changes(self, since: int = 0) -> Changes:
+        # One statement sees one state, and takes one way to the server and back.
+        found = self._asked(_CHANGES, (since,))
+        salt, revision, *which = found[0][:4]
+        self._call(salt, *which)
+        return Changes(revision, tuple(row_of(*row[4:]) for row in found if row[4] is not None))
+
+    def _asked(self, query: str, parameters: tuple[int, ...] = ()) -> Sequence[Any]:
+        """What every process asks again and again: past most of SQLAlchemy."""
         with self._errors(), self._open().connect() as connection:
-            found = connection.execution_options(isolation_level="AUTOCOMMIT").execute(self._head()).first()
-            if found is None:
+            plain = connection.execution_options(isolation_level="AUTOCOMMIT")
+            found = plain.exec_driver_sql(query, parameters).all()
+            if not found:
                 raise StoreError(self.url, "its table flaggate_meta is empty")
-            self._call(found[0], *found[2:])
-            return int(found[1])
+            return found
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
         return self._ear.wait(seconds, is_over)
@@ -186,6 +207,7 @@ class PostgresStore(TableStore):
                     self._url, pool_size=2, max_overflow=10, pool_timeout=_CONNECT_SECONDS, pool_use_lifo=True,
                     pool_pre_ping=True, connect_args=_arguments(),
                 )  # fmt: skip
+                sa.event.listen(engine, "do_connect", _connect)
                 sa.event.listen(engine, "connect", self._connected)
                 try:
                     self._check_schema(engine)
@@ -229,7 +251,7 @@ class PostgresStore(TableStore):
         with self._errors():
             self._open()
             parameters = self._url.set(drivername="postgresql").render_as_string(hide_password=False)
-            connection = psycopg.connect(parameters, autocommit=True, **_arguments())
+            connection = _Impatient.connect(parameters, autocommit=True, **_arguments())
             self._connections.add(connection)
             connection.execute(f'LISTEN "{self._channel}"')
             return connection
@@ -266,6 +288,33 @@ class PostgresStore(TableStore):
             kind = BusyError if isinstance(cause, _BUSY) else StoreError
             words = " ".join(str(cause).split())
             raise kind(self.url, f"the database did not do it: {words}{_hint(cause)}") from error
+
+
+class _Impatient(psycopg.Connection[Any]):
+    """Gives up a server that says nothing: one that hangs, or behind a network that takes all and brings nothing. libpq would
+    wait for ever, and with it the thread that follows the flags."""
+
+    def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
+        return super().wait(self._within_limits(gen), *args, **options)
+
+    def _within_limits(self, asking: Any) -> Any:
+        until = monotonic() + _SILENT_SECONDS
+        try:
+            wanted = next(asking)
+            while True:
+                is_ready = yield wanted
+                if is_ready:
+                    until = monotonic() + _SILENT_SECONDS
+                elif monotonic() > until:
+                    self.close()
+                    raise psycopg.OperationalError(f"the server has said nothing for {_SILENT_SECONDS:.0f} s")
+                wanted = asking.send(is_ready)
+        except StopIteration as ended:
+            return ended.value
+
+
+def _connect(_dialect: object, _record: object, words: Any, options: Any) -> _Impatient:
+    return _Impatient.connect(*words, **options)
 
 
 def _arguments() -> dict[str, Any]:

@@ -33,4 +33,4 @@ def elsewhere(question: Callable[[], Any], name: str = "another") -> Any:
 def rows(gate: Gate) -> dict[str, Any]:
     """What the gate serves, by name."""
     snapshot = gate.begun()
-    return {row.name: row.document for row in snapshot.changes().rows}
+    return {row.name: row.document for row in snapshot.rows}
