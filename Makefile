@@ -32,7 +32,7 @@ bench: $(BENCH_VENV)/peers $(VENV)/test
 bench-long: $(VENV)/test
 	$(BIN) benchmarks/kill.py
 	for store in sqlite postgresql redis valkey; do $(BIN) -m benchmarks.propagation $$store; done
-	$(BIN) -m benchmarks.scale
+	for store in sqlite postgresql redis; do $(BIN) -m benchmarks.scale $$store; done
 	$(BIN) -m benchmarks.many_flags
 	$(BIN) benchmarks/console.py
 

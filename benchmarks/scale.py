@@ -1,8 +1,8 @@
 """What a process costs its store, and what that adds up to at 100, 1,000 and 10,000 processes. Takes about a minute.
 
-    python -m benchmarks.scale [URL]
+    python -m benchmarks.scale [sqlite | postgresql | redis | valkey]
 
-The store at the URL has to be empty; without one a SQLite file is made. Each act of a process is timed alone, and then
+A server is started for it, on the same machine as its clients. Each act of a process is timed alone, and then
 by as many clients as give the most a second: with how many processes the store is busy is worked out from that, and from
 how often a process does it.
 """
@@ -12,14 +12,14 @@ from __future__ import annotations
 import multiprocessing
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from typing import Any, NamedTuple
 from uuid import uuid4
 
+from benchmarks.propagation import server
 from flaggate.errors import BusyError
 from flaggate.flags.document import parse
 from flaggate.runtime.control import Control
@@ -122,21 +122,13 @@ def measured(url: str, index: int, clients: int) -> tuple[float, float, float]:
     return len(took) / SECONDS, statistics.median(took) * 1000, cpu / max(len(took), 1) * 1000
 
 
-@contextmanager
-def the_store(url: str | None) -> Iterator[str]:
-    if url is not None:
-        yield url
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        yield f"sqlite:///{folder}/flags.db"
-
-
 def main() -> None:
-    with the_store(sys.argv[1] if sys.argv[1:] else None) as url:
+    kind = sys.argv[1] if sys.argv[1:] else "sqlite"
+    with server(kind) as url:
         store = open_store(url)
         Control(store).apply(parse(DEFINITIONS), actor="owner@example.com")
-        print(f"{store.url}: polled each {store.poll_seconds:g} s\n")
-        sizes = WORKERS if url.startswith("sqlite") else FLEETS
+        print(f"{kind}: polled each {store.poll_seconds:g} s\n")
+        sizes = WORKERS if kind == "sqlite" else FLEETS
         fleets = " | ".join(f"{fleet:,} processes" for fleet in sizes)
         print(f"| of each process | every | takes | its CPU | at most a second | {fleets} |")
         print("|---|---|---|---|---|" + "---|" * len(sizes))

@@ -56,6 +56,10 @@ COMMANDS: Final[Mapping[str, str]] = {
     "daphne": f"{_DAPHNE} --unix-socket={{folder}}/socket tests.e2e.sites:asgi_app",
     "daphne --proxy-headers": f"{_DAPHNE} --proxy-headers tests.e2e.sites:asgi_app",
     "uWSGI": f"{_UWSGI} tests.e2e.sites:wsgi_app",
+    "uWSGI --lazy-apps": f"{_UWSGI.replace('--master', '--master --lazy-apps')} tests.e2e.sites:wsgi_app",
+    "gunicorn gevent": f"{_GUNICORN} --workers=2 --worker-class=gevent tests.e2e.sites:wsgi_app",
+    "gunicorn gevent --preload": f"{_GUNICORN} --workers=2 --worker-class=gevent --preload tests.e2e.sites:wsgi_app",
+    "granian, two workers": f"{_GRANIAN} --interface=asgi --workers=2 tests.e2e.sites:asgi_app",
     "granian --uds": "granian --uds={folder}/socket --interface=asgi --no-ws tests.e2e.sites:asgi_app",
     "waitress --unix-socket": "waitress --unix-socket={folder}/socket --no-clear-untrusted-proxy-headers "
     "tests.e2e.sites:wsgi_app",

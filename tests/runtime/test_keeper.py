@@ -180,8 +180,10 @@ def test_it_survives_whatever_a_round_ends_with() -> None:
     assert keeper.failure == "ZeroDivisionError('a mistake of ours')"
     until(lambda: keeper.failure is None, "the next round is fine")
     assert keeper.is_alive()
-    keeper.stop()
+    done: list[str] = []
+    assert keeper.stop(lambda: done.append("the last thing"), 30.0)
     assert not keeper.is_alive()
+    assert done == ["the last thing"]
 
 
 def test_a_store_that_does_not_answer_is_asked_twice_as_often(

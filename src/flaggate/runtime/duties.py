@@ -34,8 +34,8 @@ BEAT_SECONDS: Final = 15.0
 PRESENCE_SECONDS: Final = 15.0
 """How often a process says that it serves flags, and of which revision; at once, where that has changed."""
 
-LAST_FLUSH_SECONDS: Final = 5.0
-"""How long a process that ends tries to."""
+LAST_FLUSH_SECONDS: Final = 4.0
+"""How long a process that ends tries to, and waits until people are told."""
 
 BUSY_SECONDS: Final = 60.0
 """How long other writers may keep the counts waiting before it is said: on a busy machine a round or two pass by."""
@@ -179,21 +179,18 @@ class Duties:
             self._trouble.say_once(self._unticked)
         return looked
 
-    def end(self, *, is_answering: bool = True) -> None:
-        """This process looks no more, and counts no more.
-
-        Args:
-            is_answering: Whether the store does: what ends by itself is not waited for.
-        """
+    def end(self) -> None:
+        """This process looks no more, and counts no more. A store that took no counts is not asked for more."""
+        until = monotonic() + LAST_FLUSH_SECONDS
         self.flush(is_last=True)
-        if not is_answering:
+        if self._unflushed is not None:
             return
         if self._said is not None:
             with suppress(Exception):  # it is forgotten by itself
                 self._store.unsay(self._process)
         if self.ticker is not None:
             with suppress(FlaggateError):  # whoever looks next tells them again
-                self.ticker.tell(LAST_FLUSH_SECONDS)
+                self.ticker.tell(max(0.0, until - monotonic()))
             with suppress(FlaggateError):  # the lease ends by itself
                 self.ticker.release()
 

@@ -43,8 +43,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FIRST_WAIT_SECONDS", "Gate", "Health"]
 
+END_SECONDS: Final = 5.0
+"""How long a process that ends, or a gate that is closed, waits for a store: for the pull that is under way, and all that
+is said last."""
 _LAST_WAIT_SECONDS: Final = 0.5
-"""How long a process that ends waits for a pull that is under way."""
+"""How long of that for another thread's pull."""
 FIRST_WAIT_SECONDS: Final = 1.0
 """How long the first question of a process waits for the first snapshot; never on an event loop."""
 
@@ -102,6 +105,8 @@ class Gate:
             store, self.meter, self.trouble, notify=notify, prometheus=prometheus, tick_seconds=tick_seconds
         )
         self._is_closed = False
+        self._is_given_up = False
+        """Whether the store has kept the end waiting for too long already."""
         self._made_puller: Puller | None = None
         self._snapshot: Snapshot | None = None
         self._of_store: Snapshot | None = None
@@ -353,14 +358,10 @@ class Gate:
 
     def flush(self, *, is_last: bool = False) -> None:
         """Hand this process's counts to the store now, and if it is the last time let others look at the rollouts.
-        Raises nothing; what the store did not take is tried again, the last time at once, for five seconds at most."""
+        Raises nothing; what the store did not take is tried again, the last time at once. That takes five seconds at most
+        where there is a keeper: a store that hangs keeps its thread waiting, not this one."""
         if is_last:
-            is_answering = self._pull_lock.acquire(timeout=_LAST_WAIT_SECONDS)  # else the keeper waits for the store
-            try:
-                self._duties.end(is_answering=is_answering)
-            finally:
-                if is_answering:
-                    self._pull_lock.release()
+            self._end(self._say_last)
         else:
             entries = {} if self.ready is None else self.ready.entries
             self._duties.flush(is_judged=any(entry.judged is not None for entry in entries.values()))
@@ -487,9 +488,25 @@ class Gate:
         """Stop the keeper and let go of the store. Answers stay as they are."""
         with self._begin_lock:
             self._is_closed = True
-        if self._keeper is not None:
-            self._keeper.stop()
-        self.flush(is_last=True)
+        self._end(self._close)
+
+    def _end(self, last: Callable[[], None]) -> None:
+        if self._keeper is None:
+            last()
+        elif not self._is_given_up:
+            self._is_given_up = not self._keeper.stop(last, END_SECONDS)
+
+    def _say_last(self) -> None:
+        is_free = self._pull_lock.acquire(timeout=_LAST_WAIT_SECONDS)  # else another thread waits for the store
+        try:
+            if is_free and not (self._made_puller is not None and self._made_puller.is_hanging):
+                self._duties.end()
+        finally:
+            if is_free:
+                self._pull_lock.release()
+
+    def _close(self) -> None:
+        self._say_last()
         self.store.close()
 
     # --- forks ------------------------------------------------------------------------------
@@ -519,6 +536,7 @@ class Gate:
         """As before the first question of a process; the snapshot stays, in case the store does not answer."""
         self._make_locks()
         self._keeper = None
+        self._is_given_up = False
         self.trouble.begin_anew()
         self.meter.begin_anew()
         if self._made_puller is not None:

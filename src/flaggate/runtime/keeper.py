@@ -57,6 +57,7 @@ class Keeper:
         self.failure: str | None = None
         """The exception that the last round ended with, though it should raise nothing."""
         self._is_stopped = threading.Event()
+        self._last: Callable[[], None] | None = None
         self._thread = threading.Thread(target=self._run, name="flaggate-keeper", daemon=True)
         self._thread.start()
 
@@ -64,13 +65,35 @@ class Keeper:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
-    def stop(self, timeout: float = 1.0) -> None:
-        """Ask the thread to end, and wait for it so many seconds at most."""
+    def stop(self, last: Callable[[], None], timeout: float) -> bool:
+        """End the thread: in the round that is under way it does a last thing, which raises nothing.
+
+        Args:
+            last: What. Where the thread has ended, or asks for it itself, it is done at once.
+            timeout: How many seconds to wait: who is kept waiting by a store goes on alone.
+
+        Returns:
+            Whether it is done.
+        """
+        self._last = last
         self._is_stopped.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        self._do_last()
+        return True
+
+    def _do_last(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last()
 
     def _run(self) -> None:
+        self._keep_up()
+        self._do_last()
+
+    def _keep_up(self) -> None:
         with importing():
             from random import uniform  # 2 ms that can wait for the thread
 

@@ -17,6 +17,7 @@ from flaggate.stores.base import Changes, Row, Store
 
 __all__ = ["Puller"]
 
+_HANGING_SECONDS = 1.0  # a store that takes so long to fail is asked nothing more by a process that ends
 _ROUNDS_BETWEEN_TRIES = 50  # to write the copy, where the disk does not take it
 _ROUNDS_BUSY = 50  # until it is said that another process does not let go of it
 
@@ -43,6 +44,8 @@ class Puller:
         """What the last pull ran into."""
         self.is_cut_off = False
         """Whether that was the store."""
+        self.is_hanging = False
+        """Whether it kept the last pull waiting for long, too."""
         self._asked_at = monotonic()
         self._store = store
         self._control = Control(store)
@@ -82,11 +85,13 @@ class Puller:
             is_heard: The store told that something was written: the revision need not be asked first.
         """
         self.look_off()
-        self.problem, self.is_cut_off = None, False
+        self.problem, self.is_cut_off, self.is_hanging = None, False, False
+        begun = monotonic()
         try:
             self._read_store(is_heard=is_heard)
         except Exception as error:  # supervised: whatever it is, the next round comes
             self.problem, self.is_cut_off = _words(error), True
+            self.is_hanging = monotonic() - begun >= _HANGING_SECONDS
             self.snapshot = self._known()
         if self.problem is None and self._definitions is not None:
             self.problem = self._apply(self._definitions)

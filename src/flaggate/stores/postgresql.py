@@ -14,6 +14,7 @@ Forks: a child lets go of its parent's connections without a word to the server,
 from __future__ import annotations
 
 import os
+import select
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -58,6 +59,7 @@ _CHANGES: Final = """
     SELECT m.identity, m.revision, m.tableoid::bigint, m.run, r.kind, r.name, r.version, r.document
     FROM flaggate_meta m LEFT JOIN flaggate_row r ON r.revision > %s
 """
+_SELECT: Final = select.select
 _left_open: list[object] = []
 """What a child has of its parent's connections: nothing of it may be finished, and its sockets are closed already."""
 
@@ -118,6 +120,9 @@ class PostgresStore(TableStore):
             return found
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
+        if select.select is not _SELECT:  # gevent came later than psycopg, which would keep all greenlets waiting
+            is_over.wait(seconds)
+            return False
         return self._ear.wait(seconds, is_over)
 
     def _head(self) -> sa.Select[Any]:
