@@ -17,6 +17,7 @@ __all__ = [
     "LeaseError",
     "Mistake",
     "MoveError",
+    "NoStoreError",
     "OvertakenError",
     "RevisionError",
     "SettingError",
@@ -132,6 +133,10 @@ class StoreError(FlaggateError):
         self.url = url
         self.problem = problem
         super().__init__(f"{url}: {problem}")
+
+
+class NoStoreError(StoreError):
+    """The database is there, and nothing of flaggate in it yet."""
 
 
 class BusyError(StoreError):

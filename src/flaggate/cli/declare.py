@@ -9,7 +9,7 @@ import click
 
 from flaggate.cli.options import acting, as_json, definitions_file, writing_store
 from flaggate.cli.render import line, print_json
-from flaggate.errors import StoreError
+from flaggate.errors import NoStoreError, StoreError
 from flaggate.flags.advice import advice, misspelt
 from flaggate.flags.document import json_schema
 from flaggate.flags.words import counted, value_words
@@ -47,7 +47,7 @@ def schema() -> None:
 
 @click.command(help="Bring a definitions file into the store: all of it, or nothing.")
 @definitions_file
-@click.option("--dry-run", is_flag=True, help="Show the difference, change nothing.")
+@click.option("--dry-run", is_flag=True, is_eager=True, help="Show the difference, change nothing.")
 @click.option("--prune", is_flag=True, help="Remove flags that left the file; only draft, off, rolled back, completed.")
 @writing_store
 @acting
@@ -80,14 +80,15 @@ def apply(file: str, dry_run: bool, prune: bool, store: Store, actor: str, reaso
 
 def _as_it_is(store: Store) -> Store:
     """The store; an empty one in memory where there is none, which a dry run does not make."""
-    found = open_store(store.url, create=False) if store.url.startswith("sqlite:") else store
     try:
-        found.revision()
+        store.revision()
+    except NoStoreError:
+        return open_store("memory://")
     except StoreError:
         if store.directory is None or Path(store.directory.removesuffix(".flaggate")).exists():
             raise
         return open_store("memory://")
-    return found
+    return store
 
 
 def _print(applied: Applied, dry_run: bool) -> None:

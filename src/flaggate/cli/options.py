@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import click
 from click.core import ParameterSource
@@ -42,7 +42,16 @@ __all__ = [
 ]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one"
+_ALLOWED = "allowed: sqlite:///PATH, with four slashes for an absolute one; postgresql://USER@HOST/DATABASE; redis://HOST:6379/0"
+_SCHEMES = ["sqlite", "postgresql", "redis", "rediss", "valkey"]
+
+
+@runtime_checkable
+class Makeable(Protocol):
+    """A store of a server, which can be told whether to make what is not there."""
+
+    create: bool
+    """Whether to make its tables."""
 
 
 def no_place(_called: str) -> Store | None:
@@ -66,7 +75,9 @@ def _open(creates: Callable[[click.Context], bool]) -> Callable[[click.Context, 
         host: Host = context.obj or Host()
         hosts = host.store  # only a store that is named here is nearer
         if hosts is not None and not _is_named(context):
-            if not hosts.url.startswith("sqlite:"):
+            if not hosts.url.startswith("sqlite:"):  # it cannot be opened anew: its URL shows no password
+                if isinstance(hosts, Makeable):
+                    hosts.create = creates(context)
                 return hosts
             url = hosts.url  # opened anew: apply makes a file that is not there, and no other command does
         if not url:
@@ -82,6 +93,8 @@ def _opened(context: click.Context, url: str, *, create: bool) -> Store:
     try:
         store = open_store(url, create=create)
     except StoreError as error:  # nothing was opened yet: it is the URL
+        if isinstance(error.__cause__, ImportError):
+            raise click.UsageError(f"{error}.") from error
         shown = without_password(url)
         raise click.UsageError(f"{shown} names no store;{_meant(shown)} {_ALLOWED}.") from error
     context.call_on_close(store.close)
@@ -125,7 +138,8 @@ def _meant(url: str) -> str:
     scheme, is_there, rest = url.partition(":")
     if not is_there:
         return f" did you mean sqlite:///{url}?"
-    return f" did you mean sqlite:{rest}?" if scheme != "sqlite" and closest(scheme, ["sqlite"]) else ""
+    near = None if scheme in _SCHEMES else closest(scheme, _SCHEMES)
+    return f" did you mean {near}:{rest}?" if near else ""
 
 
 def _store(
@@ -145,8 +159,8 @@ def definitions_option(words: str) -> Callable[[_Command], _Command]:
 store_option = _store(_open(lambda _: False))
 """The store, which has to be there: nobody kills a flag in a file that a typing error made."""
 
-writing_store = _store(_open(lambda _: True))
-"""The store, made if it is not there."""
+writing_store = _store(_open(lambda context: not context.params.get("dry_run")))
+"""The store, made if it is not there, but not by a dry run."""
 
 store_of_definitions = _store(_open(_brings_definitions))
 """The store, made if it is not there for who brings definitions into it."""

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from psycopg import errors
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from flaggate.errors import BusyError, StoreError
+from flaggate.errors import BusyError, NoStoreError, StoreError
 from flaggate.stores import tables
 from flaggate.stores.base import Changes, Write, without_password
 from flaggate.stores.columns import row_of
@@ -85,7 +85,7 @@ class PostgresStore(TableStore):
             raise StoreError(without_password(url), f"flaggate talks to PostgreSQL by psycopg; {_FORM}")
         self._url = parsed.set(drivername="postgresql+psycopg")
         self.url = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
-        self._create = create
+        self.create = create
         self._clock = clock
         self._begin()
 
@@ -233,8 +233,8 @@ class PostgresStore(TableStore):
         with engine.connect() as connection:
             has_tables = sa.inspect(connection).has_table(tables.meta.name)
         if not has_tables:
-            if not self._create:
-                raise StoreError(self.url, "there is no flaggate store in this database; flaggate apply makes it")
+            if not self.create:
+                raise NoStoreError(self.url, "there is no flaggate store in this database; flaggate apply makes it")
             with engine.begin() as connection:
                 _take_lock(connection, "schema")
                 if not sa.inspect(connection).has_table(tables.meta.name):  # nobody else was faster

@@ -28,7 +28,7 @@ import redis
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from flaggate.errors import BusyError, ConflictError, LeaseError, StoreError
+from flaggate.errors import BusyError, ConflictError, LeaseError, NoStoreError, StoreError
 from flaggate.rollout.state import Event
 from flaggate.stores import redis_contents, redis_counts
 from flaggate.stores.base import (
@@ -95,7 +95,7 @@ class RedisStore:
         if scheme != "unix":
             words.setdefault("socket_keepalive", "yes")
         self._url = f"{scheme}://{parts.netloc}{parts.path}?{urlencode(words)}"
-        self._create = create
+        self.create = create
         self._clock = clock
         self.identity = self.salt = ""
         self._begin()
@@ -324,8 +324,8 @@ class RedisStore:
         """See that the store is there, of this schema, on a server that keeps it; make it if it may be made."""
         meta = self._key("meta")
         salt, schema = client.hmget(meta, ["salt", "schema"])
-        if salt is None and not self._create:
-            raise StoreError(self.url, "there is no flaggate store here; flaggate apply makes it")
+        if salt is None and not self.create:
+            raise NoStoreError(self.url, "there is no flaggate store here; flaggate apply makes it")
         if schema is not None and int(schema) != _SCHEMA:
             raise StoreError(
                 self.url, f"its schema is version {schema}, this flaggate knows {_SCHEMA}; use the newer flaggate"

@@ -18,7 +18,7 @@ __all__ = ["OF_GATE", "check_names", "key_of", "opened", "renamed", "settings_fr
 _PREFIX: Final = "FLAGGATE_"
 OF_GATE: Final = ("store", "definitions", "directory", "notify", "prometheus", "hang_seconds")
 """What `opened` reads."""
-_STORES: Final = ("sqlite", "memory")
+_STORES: Final = ("sqlite", "postgresql", "redis", "rediss", "valkey", "memory")
 """What the URL of a store may begin with."""
 _OF_ENVIRONMENT: Final = frozenset({"FLAGGATE_OFF", "FLAGGATE_ACTOR"})
 
@@ -106,6 +106,8 @@ def opened(config: Mapping[str, Any], store: Store | None = None, *, own_store: 
         with renamed({word: key_of(word) for word in more}):
             return Gate.open(url, definitions=definitions, **more)
     except StoreError as error:
+        if isinstance(error.__cause__, ImportError):  # the URL is right
+            raise
         names = _STORES if own_store is None else (own_store, *_STORES)
         near = closest(url.partition(":")[0], names)
         own = "" if own_store is None else f", or {own_store}"
