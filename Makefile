@@ -16,7 +16,7 @@ test: $(VENV)/test
 
 # What takes half a minute and more.
 test-long: $(VENV)/test
-	$(BIN) -m pytest -m long
+	$(BIN) -m pytest --numprocesses 2 -m long
 
 check: $(VENV)/dev
 	$(BIN) -m ruff format --check .

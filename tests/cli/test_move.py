@@ -38,7 +38,13 @@ class Pair:
         return terminal("move", "--from", self.old, "--to", self.new, *more, code=code)
 
 
-@pytest.fixture(params=list(product(STORES, STORES)), ids="-to-".join)
+PAIRS = [
+    pytest.param(pair, marks=() if "sqlite" in pair else pytest.mark.long, id="-to-".join(pair))
+    for pair in product(STORES, STORES)
+]
+
+
+@pytest.fixture(params=PAIRS)
 def pair(request: pytest.FixtureRequest, terminal: Terminal, tmp_path: Path) -> Pair:
     old, new = request.param
     pair = Pair(new_url(old, tmp_path), new_url(new, tmp_path))

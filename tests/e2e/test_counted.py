@@ -21,7 +21,7 @@ from tests.runtime.scenes import until
 LENIENT = PLAN.replace('limit = "1%"', 'limit = "90%"').replace('{ metric = "errors", vs_control = 1.25 },', "")
 
 
-@pytest.mark.parametrize("name", ["flask_invoicing", "django_invoicing"])
+@pytest.mark.parametrize("name", ["flask_invoicing", pytest.param("django_invoicing", marks=pytest.mark.long)])
 def test_each_request_is_counted_once_while_workers_are_replaced(tmp_path: Path, name: str) -> None:
     """The one on SQLite, the other one on the store in its own database, which is PostgreSQL."""
     database: AbstractContextManager[Any] = postgresql(tmp_path) if name.startswith("django") else nullcontext()

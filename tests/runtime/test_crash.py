@@ -52,6 +52,7 @@ def test_a_crash_during_an_act(tmp_path: Path) -> None:
     assert len(seen) > 5
 
 
+@pytest.mark.long
 def test_a_crash_during_an_apply(tmp_path: Path) -> None:
     """Of several flags, a segment, a removal and the fingerprint: nothing or all."""
     path = tmp_path / "flags.db"
@@ -81,6 +82,7 @@ def test_a_crash_during_an_apply(tmp_path: Path) -> None:
     assert len(seen) > 10
 
 
+@pytest.mark.long
 def test_a_crash_while_the_file_is_made(tmp_path: Path) -> None:
     """Whoever comes next makes what is missing."""
     seen = []

@@ -22,7 +22,7 @@ WRITES = 1000
 KILLS = 200
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[STORES[0], *(pytest.param(store, marks=pytest.mark.long) for store in STORES[1:])])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_url(request.param, tmp_path)
 

@@ -30,7 +30,7 @@ from flaggate.stores.postgresql import PostgresStore  # noqa: E402
 ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[KINDS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])])
 def server(request: pytest.FixtureRequest) -> PostgresServer:
     return shared_postgres(request.param)
 

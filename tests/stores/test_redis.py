@@ -34,7 +34,7 @@ from flaggate.stores.redis import RedisStore  # noqa: E402  # which imports it
 ADA, PRO = Context("ada"), Context("ada", tier="pro")
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=[KINDS[0], *(pytest.param(kind, marks=pytest.mark.long) for kind in KINDS[1:])])
 def server(request: pytest.FixtureRequest) -> RedisServer:
     return shared_redis(request.param)
 

@@ -20,7 +20,14 @@ CASES = sorted((Path(__file__).parent / "cases").glob("case_*.py"))
 OPTIONS = ["-q", "-p", "no:django", "-p", "no:xdist", "-p", "no:cacheprovider", "-o", "python_files=case_*.py"]
 
 
-@pytest.mark.parametrize("database", [servers.sqlite, servers.postgresql, servers.mariadb])
+@pytest.mark.parametrize(
+    "database",
+    [
+        servers.sqlite,
+        pytest.param(servers.postgresql, marks=pytest.mark.long),
+        pytest.param(servers.mariadb, marks=pytest.mark.long),
+    ],
+)
 def test_the_store_on(
     database: Callable[[Path], AbstractContextManager[dict[str, Any]]], tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
