@@ -27,8 +27,8 @@ from flaggate.runtime.duties import BEAT_SECONDS, FLUSH_SECONDS, PRESENCE_SECOND
 from flaggate.stores import open_store
 from flaggate.stores.base import Count, Presence, Report, Store, UnitCount
 
-CLIENTS = (1, 2, 4, 8)
-SECONDS = 3.0
+CLIENTS = (1, 4, 8)
+SECONDS = 2.0
 FLEETS = (100, 1_000, 10_000)
 WORKERS = (10, 40, 100)
 """On SQLite, which has one machine."""

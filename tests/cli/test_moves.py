@@ -242,7 +242,7 @@ def test_a_store_that_is_not_there_is_not_made_by_a_kill(terminal: Terminal, tmp
     [
         ("flags.db", "flags.db names no store; did you mean sqlite:///flags.db? allowed: sqlite:///PATH"),
         ("sqlit:///x.db", "did you mean sqlite:///x.db?"),
-        ("redis://u:secret@host/0", "redis://u:***@host/0 names no store; allowed: sqlite:///PATH"),
+        ("mongodb://u:secret@host/0", "mongodb://u:***@host/0 names no store; allowed: sqlite:///PATH"),
         ("sqlite://", "sqlite:// names no store; allowed: sqlite:///PATH"),
         ("memory://", "memory:// would end with this command"),
     ],

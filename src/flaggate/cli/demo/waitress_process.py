@@ -5,6 +5,7 @@ Says its port in a line on standard output, and ends when the demo has: when sta
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from importlib import import_module
@@ -24,6 +25,7 @@ def _serve(folder: str) -> None:
     sys.path.insert(0, folder)
     app = import_module("app").create_app()
     app.logger.disabled = True  # what it would say of the page that fails is the demo's to say
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # that requests wait, on a busy machine, is no news
     _break(app)
     # X-Forwarded-For is for flaggate to judge: waitress would remove it.
     server = create_server(app, host="127.0.0.1", port=0, threads=8, clear_untrusted_proxy_headers=False)
