@@ -14,8 +14,10 @@ import pytest
 from flaggate import Context, Gate
 from flaggate.errors import BusyError, ConflictError, StoreError
 from flaggate.rollout.state import Verb
+from flaggate.runtime.carry import carry
 from flaggate.stores import open_store
 from flaggate.stores.base import Report, Store, Write
+from flaggate.stores.memory import MemoryStore
 from flaggate.testing import StoreContract
 from flaggate.testing.contract.acting import a_count, an_event
 from tests.postgres_servers import KINDS, PostgresServer, postgres_server
@@ -327,3 +329,62 @@ def test_of_two_that_saw_the_same_version_one_writes(store: PostgresStore, url: 
         store.commit([Write("flag", "a", 1, {"by": "store"})], [an_event("a")])
     assert len(store.history()) == 1
     other.close()
+
+
+# --- what a database may be like ----------------------------------------------------------------
+
+
+def test_a_database_that_sorts_by_a_language_gives_back_what_it_took(own_server: PostgresServer) -> None:
+    with psycopg.connect(own_server.url(), autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE german TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de' LOCALE 'C' ENCODING 'UTF8'"
+        )
+    source, target = MemoryStore(), PostgresStore(own_server.url().replace("/postgres?", "/german?"))
+    names = ("new_home", "new2", "new-x", "New", "a")
+    source.commit([Write("flag", name, 0, {}) for name in names], [])
+    source.add_counts(Report("one", 1, tuple(a_count(name) for name in names)))
+    carried = carry(source, target)
+    assert target.contents() == carried.contents
+    assert [count.flag for count in target.counts()] == sorted(names)
+    target.close()
+
+
+def test_a_kill_outlives_a_crash_whatever_the_role_is_used_to(own_server: PostgresServer, url: str) -> None:
+    with psycopg.connect(own_server.url(), autocommit=True) as connection:
+        connection.execute("ALTER ROLE flaggate SET synchronous_commit = off")
+    try:
+        store = PostgresStore(url)
+        with store._writing() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar() == "on"
+        store.close()
+    finally:
+        with psycopg.connect(own_server.url(), autocommit=True) as connection:
+            connection.execute("ALTER ROLE flaggate RESET synchronous_commit")
+
+
+def test_of_another_run_nobody_can_tell_what_was_committed(store: PostgresStore) -> None:
+    store.commit([], [])
+    with pytest.raises(StoreError, match="nobody can tell"):
+        store._was_committed(1, "another run")
+
+
+def test_a_table_in_the_place_of_another_is_heard_of(store: PostgresStore, url: str) -> None:
+    store.commit([Write("flag", "a", 0, {})], [])
+    assert _heard(store)
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE other AS SELECT * FROM flaggate_meta")
+        connection.execute("DROP TABLE flaggate_meta")
+        connection.execute("ALTER TABLE other RENAME TO flaggate_meta")
+    called = store.identity
+    assert store.revision() == 1
+    assert store.identity != called
+    until(lambda: _heard(store, 0.2), "it listens anew", seconds=20)
+    other = PostgresStore(url)
+    other.commit([Write("flag", "b", 0, {})], [])
+    assert _heard(store)
+    other.close()
+
+
+def test_no_password_is_shown_wherever_it_stands() -> None:
+    store = PostgresStore("postgresql://u:one@h/d?password=two&sslpassword=three&sslmode=require")
+    assert store.url == "postgresql://u:***@h/d?password=***&sslmode=require&sslpassword=***"

@@ -414,3 +414,43 @@ def test_of_two_that_saw_the_same_version_one_writes(store: RedisStore, url: str
         store.commit([Write("flag", "a", 1, {"by": "store"})], [an_event("a")])
     assert len(store.history()) == 1
     other.close()
+
+
+def test_a_user_who_may_tell_nobody_has_done_it_all_the_same(own_server: RedisServer, url: str) -> None:
+    """Without the channel the others poll."""
+    admin = redis.Redis(unix_socket_path=own_server.socket)
+    rights = "on >secret ~* resetchannels +@all"
+    admin.execute_command("ACL", "SETUSER", "silent", "reset", *rights.split())
+    store = RedisStore(url.replace("unix://", "unix://silent:secret@"))
+    assert store.commit([Write("flag", "a", 0, {})], [an_event("a")]) == 1
+    assert len(store.history()) == 1
+    store.close()
+
+
+def test_a_user_who_may_not_ask_which_run_it_is_writes_nothing(own_server: RedisServer, url: str) -> None:
+    admin = redis.Redis(unix_socket_path=own_server.socket)
+    admin.execute_command("ACL", "SETUSER", "blind", "reset", *["on", ">secret", "~*", "&*", "+@all", "-info"])
+    store = RedisStore(f"{url.replace('unix://', 'unix://blind:secret@')}&allow_volatile=yes")
+    with pytest.raises(StoreError, match="let this user INFO"):
+        store.commit([Write("flag", "a", 0, {})], [an_event("a")])
+    assert store.get("flag", "a") is None
+    assert store.history() == []
+    store.close()
+
+
+def test_a_process_that_says_more_is_there_too(store: RedisStore) -> None:
+    store.revision()
+    said = {
+        "process": "one",
+        "who": "host:1",
+        "revision": 1,
+        "asked_seconds": 0.1,
+        "every_seconds": 10.0,
+        "mood": "good",
+    }
+    store._run("presences", "say", "", "one", json.dumps(said), "30.0")
+    assert [presence.who for presence in store.presences()] == ["host:1"]
+
+
+def test_no_password_is_shown_wherever_it_stands() -> None:
+    assert RedisStore("redis://h/0?password=two&prefix=p").url == "redis://h/0?password=***&prefix=p"

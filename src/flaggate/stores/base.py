@@ -252,7 +252,8 @@ def added(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 def without_password(url: str) -> str:
     """A store's URL as people may see it, also one that no driver understands."""
-    return re.sub(r"(//[^/:@]*:).*@", r"\1***@", url)
+    shown = re.sub(r"(//[^/:@]*:).*@", r"\1***@", url)
+    return re.sub(r"([?&][a-z]*password=)[^&]*", r"\1***", shown, flags=re.IGNORECASE)
 
 
 class Store(Protocol):

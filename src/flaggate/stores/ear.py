@@ -38,7 +38,6 @@ class Ear:
         self._connection: Listening | None = None
         self._opens_at = 0.0
         self._pause = _PAUSE_SECONDS[0]
-        self._is_closed = False
 
     def wait(self, seconds: float, is_over: threading.Event) -> bool:
         """As a store's. After it was opened it counts as heard: something may have been missed."""

@@ -45,7 +45,9 @@ _RUN_GAP: Final = 1000
 _LOCKS: Final = {"counts": 1, "lease": 2, "presences": None, "schema": 3}
 """Of whom an advisory lock is taken; each process writes a row of its own among the presences."""
 _SETTINGS: Final = (
-    "SET statement_timeout = '15s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'"
+    "SET statement_timeout = '15s'; SET lock_timeout = '5s'; SET idle_in_transaction_session_timeout = '60s'; "
+    # A kill that was confirmed is not to be lost by a crash. What waits for a standby stays as the role has it.
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
 _BUSY: Final = (errors.LockNotAvailable, errors.QueryCanceled, errors.DeadlockDetected, errors.SerializationFailure)
 _KEEP_ALIVE: Final = {
@@ -60,6 +62,7 @@ _CHANGES: Final = """
     FROM flaggate_meta m LEFT JOIN flaggate_row r ON r.revision > %s
 """
 _SELECT: Final = select.select
+_RUN: Final = "pg_postmaster_start_time()::text"
 _left_open: list[object] = []
 """What a child has of its parent's connections: nothing of it may be finished, and its sockets are closed already."""
 
@@ -84,7 +87,7 @@ class PostgresStore(TableStore):
         if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
             raise StoreError(without_password(url), f"flaggate talks to PostgreSQL by psycopg; {_FORM}")
         self._url = parsed.set(drivername="postgresql+psycopg")
-        self.url = parsed.set(drivername="postgresql").render_as_string(hide_password=True)
+        self.url = without_password(parsed.set(drivername="postgresql").render_as_string(hide_password=True))
         self.create = create
         self._clock = clock
         self._begin()
@@ -131,7 +134,10 @@ class PostgresStore(TableStore):
     def _call(self, salt: str, *which: object) -> None:
         # With the table's own number: one that was dropped and made anew, from a dump, is another store.
         self.salt, self.identity = salt, "/".join((salt, self._database, *map(str, which)))
-        self._channel = f"flaggate_{which[0]}"
+        channel = f"flaggate_{which[0]}"
+        if channel != self._channel:
+            self._ear.close()  # it hears of the table that was there before
+            self._channel = channel
 
     def _now(self, connection: sa.Connection) -> float:
         if self._clock is not None:
@@ -156,7 +162,7 @@ class PostgresStore(TableStore):
                     _take_lock(connection, "counts")  # first: of two who wait for each other one would be refused
                 connection.execute(sa.select(tables.meta.c.id).with_for_update())
                 yield connection
-                number = connection.scalar(sa.text("SELECT txid_current()"))
+                number, run = connection.execute(sa.text(f"SELECT txid_current(), {_RUN}")).one()
                 connection.execute(sa.text("SELECT pg_notify(:channel, '')"), {"channel": self._channel})
             except BaseException:
                 transaction.rollback()
@@ -164,7 +170,7 @@ class PostgresStore(TableStore):
             try:
                 transaction.commit()
             except DBAPIError as error:
-                if not error.connection_invalidated or not self._was_committed(number):
+                if not error.connection_invalidated or not self._was_committed(number, run):
                     raise
 
     @contextmanager
@@ -177,28 +183,31 @@ class PostgresStore(TableStore):
 
     def _next_revision(self, connection: sa.Connection) -> int:
         meta = tables.meta.c
-        now: sa.ColumnElement[str] = sa.literal_column("pg_postmaster_start_time()::text")
+        now: sa.ColumnElement[str] = sa.literal_column(_RUN)
         revision, known, run = connection.execute(sa.select(meta.revision, meta.run, now)).one()
         revision += 1 if known in ("", run) else _RUN_GAP
         connection.execute(sa.update(tables.meta).values(revision=revision, run=run))
         return int(revision)
 
-    def _was_committed(self, number: int | None) -> bool:
+    def _was_committed(self, number: int, run: str) -> bool:
         """The server did not say; ask it, once it answers again. Raises StoreError where it cannot tell."""
         until = monotonic() + 2 * _CONNECT_SECONDS
-        while True:
+        cause: Exception | None = None
+        while monotonic() < until:
             try:
                 with self._open().connect() as connection:
-                    status = connection.scalar(sa.text("SELECT txid_status(:number)"), {"number": number})
+                    query = sa.text(f"SELECT txid_status(:number), {_RUN}")
+                    status, now = connection.execute(query, {"number": number}).one()
+            except (SQLAlchemyError, StoreError) as error:
+                cause = error
+            else:
+                if now != run:  # a server that started anew, or another one: its numbers may be others' by now
+                    break
                 if status != "in progress":
                     return bool(status == "committed")
-            except SQLAlchemyError as error:
-                if monotonic() > until:
-                    words = "the connection broke while it was written, and nobody can tell whether it was: look"
-                    raise StoreError(self.url, words) from error
-            if monotonic() > until:
-                return False
             sleep(0.1)
+        words = "the connection broke while it was written, and nobody can tell whether it was: look"
+        raise StoreError(self.url, words) from cause
 
     # --- connections ------------------------------------------------------------------------
 

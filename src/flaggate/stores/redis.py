@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from time import monotonic
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -62,6 +62,7 @@ _SECONDS: Final = 5.0
 """How long a connection or an answer is waited for."""
 _OURS: Final = ("prefix", "allow_volatile")
 _BUSY: Final = (redis.exceptions.BusyLoadingError, redis.exceptions.TryAgainError)
+_SAID: Final = {field.name for field in fields(Presence)} - {"said_at"}
 _left_open: list[object] = []
 """What a child has of its parent's connections; their sockets are closed already."""
 
@@ -158,6 +159,8 @@ class RedisStore:
                 raise ConflictError(self.url, write.kind, write.name, expected=write.expected, found=int(found))
             case ["lease"]:
                 raise LeaseError(self.url)
+            case ["void"]:
+                raise StoreError(self.url, "it was given up before it arrived")
         return int(answer[1])
 
     def _done_or_void(self, token: str, error: Exception) -> int:
@@ -248,7 +251,8 @@ class RedisStore:
         found = []
         for line in lines:
             _, said_at, text = line.split(" ", 2)
-            found.append(Presence(**json.loads(text), said_at=float(said_at)))
+            said = {name: value for name, value in json.loads(text).items() if name in _SAID}  # a newer one says more
+            found.append(Presence(**said, said_at=float(said_at)))
         there = [presence for presence in found if presence.is_there(float(now))]
         return sorted(there, key=lambda presence: (presence.who, presence.process))
 

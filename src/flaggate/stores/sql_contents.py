@@ -17,20 +17,19 @@ _GROUP: Final = sums.Group._fields
 
 def contents(connection: sa.Connection) -> Contents:
     """All of it."""
-    meta, rows, windows = tables.meta.c, tables.rows.c, tables.windows.c
+    meta, rows = tables.meta.c, tables.rows.c
     salt, revision = connection.execute(sa.select(meta.identity, meta.revision)).one()
-    query = sa.select(rows.kind, rows.name, rows.version, rows.document).order_by(rows.kind, rows.name)
-    by_time = sa.select(tables.windows).order_by(
-        windows.began, windows.flag, windows.attempt, windows.stage, windows.arm
-    )
+    # Sorted here: a database sorts by a language's rules, another one than another.
+    found = connection.execute(sa.select(rows.kind, rows.name, rows.version, rows.document)).all()
+    windows = [Window(row.began, count_of(row)) for row in connection.execute(sa.select(tables.windows))]
     progress = connection.execute(sa.select(tables.progress.c.name, tables.progress.c.document))
     return Contents(
         salt,
         revision,
-        tuple(row_of(*columns) for columns in connection.execute(query)),
+        tuple(row_of(*columns) for columns in sorted(found, key=lambda columns: columns[:2])),
         tuple(event_of(row) for row in connection.execute(sa.select(tables.events).order_by(tables.events.c.id))),
         tuple(sql_counts.counts(connection, None)),
-        tuple(Window(row.began, count_of(row)) for row in connection.execute(by_time)),
+        tuple(sorted(windows, key=lambda window: (window.began, *sums.count_place(window.count)))),
         tuple(_unit_sets(connection)),
         documents_of((name, text) for name, text in progress),
     )
@@ -41,9 +40,9 @@ def _unit_sets(connection: sa.Connection) -> list[UnitSet]:
     members: dict[int, dict[str, int]] = {}
     for number, unit, bad in connection.execute(sa.select(units.unit_set, units.unit, units.bad)):
         members.setdefault(number, {})[unit] = bad
-    order = [*(columns[name] for name in _GROUP), columns.arm]
-    found = connection.execute(sa.select(columns.id, columns.arm, *(columns[name] for name in _GROUP)).order_by(*order))
-    return [sums.set_of(arm, sums.Group(*group), members.get(number, {})) for number, arm, *group in found]
+    found = connection.execute(sa.select(columns.id, columns.arm, *(columns[name] for name in _GROUP)))
+    in_order = sorted(found, key=lambda row: (*row[2:], row.arm))
+    return [sums.set_of(arm, sums.Group(*group), members.get(number, {})) for number, arm, *group in in_order]
 
 
 def is_empty(connection: sa.Connection) -> bool:

@@ -228,12 +228,11 @@ class TableStore:
                 connection.execute(sa.insert(presences).values(said))
 
     def presences(self) -> list[Presence]:
-        columns = tables.presences.c
-        query = sa.select(tables.presences).order_by(columns.who, columns.process)
         with self._reading() as connection:
-            found = [Presence(*row) for row in connection.execute(query)]
+            found = [Presence(*row) for row in connection.execute(sa.select(tables.presences))]
             now = self._now(connection)
-        return [presence for presence in found if presence.is_there(now)]
+        there = [presence for presence in found if presence.is_there(now)]
+        return sorted(there, key=lambda presence: (presence.who, presence.process))
 
     def unsay(self, process: str) -> None:
         with self._beside("presences") as connection:

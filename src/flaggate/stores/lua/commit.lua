@@ -39,9 +39,9 @@ end
 
 -- A server that was restored, or whose place another took, may have lost what processes had read of it: each run that
 -- writes is another name of the store. It leaves revisions out: whoever says an older one has not read this yet.
-local run = ""
 local told = redis.pcall("INFO", "server")
-if type(told) == "string" then run = string.match(told, "run_id:(%w+)") or "" end
+local run = type(told) == "string" and string.match(told, "run_id:(%w+)")
+if not run then return redis.error_reply("NOPERM nobody can tell which run of the server this is: let this user INFO") end
 local known = redis.call("HGET", key("meta"), "run") or ""
 local gap = 1
 if known ~= "" and known ~= run then gap = 1000 end
@@ -78,5 +78,5 @@ for _, event in ipairs(given.events) do
   redis.call("ZADD", key("of:" .. event.name), number, number)
 end
 redis.call("SET", key("done:" .. given.token), string.format("%d", revision), "EX", 600)
-redis.call("PUBLISH", key("revision"), string.format("%d", revision))
+redis.pcall("PUBLISH", key("revision"), string.format("%d", revision))  -- who may not is not undone: others poll
 return {"done", revision}
