@@ -25,6 +25,7 @@ from flaggate import Gate
 from flaggate.flags.document import parse
 from flaggate.rollout.state import Verb
 from flaggate.runtime.control import Control
+from flaggate.runtime.disk import DiskCopy
 from flaggate.stores import open_store
 from tests.e2e.outages import PLACES, Behind, Place, SqliteFile, Wire
 from tests.e2e.servers import Server, free_port, serving
@@ -110,9 +111,20 @@ def health(server: Server) -> tuple[int, dict[str, Any]]:
 
 def seen_once(place: Place, kept: Path, reason: str) -> None:
     """Let an app read the store, and end."""
+    store = open_store(place.url)
+    revision = store.revision()
+    store.close()
     with app(place, kept) as server:
         all_say(server, reason)
-        until((kept / "snapshot.db").exists, "a copy is kept")
+        until(lambda: _kept_revision(kept) >= revision, "a copy is kept")
+
+
+def _kept_revision(kept: Path) -> int:
+    """Of the copy on disk; -1 = there is none."""
+    try:
+        return DiskCopy(kept).head()[1]
+    except (OSError, ValueError):
+        return -1
 
 
 # --- gone -----------------------------------------------------------------------------------

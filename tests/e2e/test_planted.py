@@ -18,9 +18,8 @@ from tests.e2e.planted import APPS, OWNER, PLAN, Example, served
 from tests.e2e.planted_site import FLAG
 from tests.runtime.scenes import until
 
-ALLOWED = (
-    r"We are (more than )?99(\.\d)? % sure that this is worse than you allow \(at most (1 %|1.25 times the control's)\)"
-)
+# Two guards may be sure only together: then each for itself is a little less so.
+ALLOWED = r"We are (more than )?(9[78]|99(\.\d)?) % sure that this is worse than you allow \(at most (1 %|1.25 times the control's)\)"
 PER_STAGE = "A healthy feature triggers this in fewer than 1 of 100 stages, however long we watch"
 SLOWER = PLAN.replace("guards = [", 'guards = [\n    { metric = "slow", vs_control = 1.2 },')
 COMPARED = PLAN.replace('{ metric = "errors", limit = "1%" },', "").replace(
